@@ -1,0 +1,92 @@
+"""The exceptions of tmrl_ray: one branch for each decision that a caller can take.
+
+::
+
+    TmrlError
+    ├── InvalidInputError        what the user gave is wrong: say so and stop (exit status 2)
+    │   ├── ConfigError          a configuration file or override
+    │   ├── TrackError           a track description or its geometry
+    │   ├── GbxError             a .Challenge.Gbx or .Replay.Gbx file
+    │   ├── ScriptError          a TMInterface inputs script
+    │   └── StateError           the bytes of a simulation state
+    └── GameError                something between us and a game
+        ├── GameUnavailableError   nothing answers (yet): connect again, with back-off
+        ├── GameLostError          the game hung, died or talks nonsense: relaunch it
+        │   ├── GameHungError        a deadline passed
+        │   ├── GameGoneError        the connection or the process ended
+        │   └── GameProtocolError    bytes that the protocol does not allow
+        └── GameRefusedError       the game answered, and said no: trying again cannot help
+
+Every error says what failed and where; ``hint`` says what to type or change next.
+"""
+
+from __future__ import annotations
+
+
+class TmrlError(Exception):
+    """Base of everything that tmrl_ray raises on purpose.
+
+    Args:
+        message: what failed, where, and the value that was given.
+        hint: what to do next, as a sentence or a command; shown on its own line.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{message}\n{self.hint}" if self.hint else message
+
+
+class InvalidInputError(TmrlError):
+    """What the user gave is wrong; nothing was changed."""
+
+
+class ConfigError(InvalidInputError):
+    """A configuration file, key or override is wrong."""
+
+
+class TrackError(InvalidInputError):
+    """A track cannot be built or cannot be driven."""
+
+
+class GbxError(InvalidInputError):
+    """A Gbx file is not what it should be."""
+
+
+class ScriptError(InvalidInputError):
+    """A TMInterface inputs script cannot be read or written."""
+
+
+class StateError(InvalidInputError):
+    """Bytes are not a simulation state."""
+
+
+class GameError(TmrlError):
+    """Something went wrong between us and a game."""
+
+
+class GameUnavailableError(GameError):
+    """Nothing answers at the game's address. Retry with back-off."""
+
+
+class GameLostError(GameError):
+    """The game that we were talking to is of no more use. Relaunch it; the race in progress is lost."""
+
+
+class GameHungError(GameLostError):
+    """The game did not answer before the deadline."""
+
+
+class GameGoneError(GameLostError):
+    """The connection or the process of the game ended."""
+
+
+class GameProtocolError(GameLostError):
+    """The game sent bytes that the protocol does not allow."""
+
+
+class GameRefusedError(GameError):
+    """The game answered and refused. Trying again cannot help."""

@@ -1,0 +1,37 @@
+"""The one way in which the simulator compiles a kernel.
+
+Kernels are compiled without fastmath and never run in parallel, so that the same inputs give the same bytes in
+every process. The compiled code is cached on disk. numba marks a cached function as stale when *its* file changes,
+but not when a kernel that it calls, in another file, does: then the old code would go on running, silently. Here
+the stamp of each function covers the source of the whole package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@cache
+def sources_digest() -> str:
+    """Return the SHA-256 of the package's source files, in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def kernel(function: F) -> F:
+    """Compile ``function`` in nopython mode at its first call, and keep the machine code on disk."""
+    dispatcher = numba.njit(cache=True, error_model="numpy")(function)
+    cache_file = dispatcher._cache._cache_file
+    cache_file._source_stamp = (cache_file._source_stamp, sources_digest())
+    return cast(F, dispatcher)

@@ -1,0 +1,151 @@
+"""The one internal form of a track: triangles with materials, gates in order, a spawn, a centre line.
+
+Every source of tracks (segments, a reference line, the generator) ends here, and everything that uses a track
+(contacts, race, renderer, drivers) starts here. World axes are the game's: y up, metres. A pose's rotation is a
+matrix whose columns are the car's axes in the world: left, up, forward.
+
+Shape letters: V vertices, F triangles, G gates, N points of the centre line, C cells of the grid.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+class Material(IntEnum):
+    """The game's contact materials that our tracks use, by the game's own ids."""
+
+    CONCRETE = 0
+    PAVEMENT = 1
+    GRASS = 2
+    ICE = 3
+    METAL = 4
+    SAND = 5
+    DIRT = 6
+    TURBO = 7
+    DIRT_ROAD = 8
+    RUBBER = 9
+    WOOD = 14
+    ASPHALT = 16
+    TURBO2 = 26
+    FREE_WHEELING = 29
+
+
+class Paint(IntEnum):
+    """What a triangle looks like; the renderer draws each kind from its uv coordinates."""
+
+    ROAD = 0
+    """Grey with edge lines and a dashed centre line; u is the lateral offset, v the distance along the road."""
+    BARE = 1
+    """The material's own tone (dirt, grass, ice, concrete), without road lines."""
+    TURBO_PAD = 2
+    """Chevrons that point along +v."""
+    WALL = 3
+    """Striped side walls; u is the height above the road, v the distance along."""
+    TUNNEL = 4
+    """Dark ceiling and walls."""
+    GROUND = 5
+    """The flat ground around the track."""
+    SUPPORT = 6
+    """Pillars and the underside of raised road: drawn, rarely touched."""
+    CHECKPOINT = 7
+    """A checkpoint arch."""
+    START = 8
+    FINISH = 9
+    """The finish arch: a checker pattern."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Pose:
+    """A place and an attitude."""
+
+    position: Floats
+    """(3,) metres."""
+    rotation: Floats
+    """(3, 3), columns left, up, forward."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Gate:
+    """A rectangle across the road; a car passes it when its nose crosses the rectangle forwards."""
+
+    centre: Floats
+    """(3,) the middle of its lower edge, on the road."""
+    rotation: Floats
+    """(3, 3), columns left, up, forward: the gate spans left and up, and is crossed along forward."""
+    half_width: float
+    """Metres from the centre to each side."""
+    height: float
+    """Metres above the centre."""
+    respawn: Pose
+    """Where a car is put that respawns after passing this gate."""
+
+
+class ContactArrays(NamedTuple):
+    """The solid triangles in a grid of square cells over x and z, for the kernels."""
+
+    corners: Floats
+    """(F, 3, 3) the three corners of each solid triangle, counter-clockwise seen from its front."""
+    normals: Floats
+    """(F, 3) unit normals, out of the front."""
+    materials: NDArray[np.uint8]
+    """(F,) contact material ids."""
+    cell_start: NDArray[np.int32]
+    """(C + 1,) where the triangles of a cell begin in ``cell_triangles``; cell = ix * size_z + iz."""
+    cell_triangles: NDArray[np.int32]
+    """Indices of the triangles whose bounding boxes touch each cell, in rising order."""
+    origin: Floats
+    """(3,) x and z of the grid's corner, and the size of a cell in metres."""
+    size: NDArray[np.int64]
+    """(2,) cells along x and along z."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Track:
+    """A track, ready to be driven and drawn. Arrays are read-only by convention."""
+
+    name: str
+    vertices: Floats
+    """(V, 3) metres."""
+    triangles: NDArray[np.int32]
+    """(F, 3) vertex indices, counter-clockwise seen from the front; both sides are drawn, only the front is driven."""
+    materials: NDArray[np.uint8]
+    """(F,) :class:`Material`."""
+    paints: NDArray[np.uint8]
+    """(F,) :class:`Paint`."""
+    uv: NDArray[np.float32]
+    """(F, 3, 2) metres on the surface at each corner: u across (left is positive), v along."""
+    solid: NDArray[np.bool_]
+    """(F,) false for what is only drawn: arches, banners."""
+    gates: tuple[Gate, ...]
+    """In driving order, the finish last. On a lap track the finish is also the start line."""
+    spawn: Pose
+    line: Floats
+    """(N, 3) centre line on the road's surface, a point every 0.5 m, from the spawn to at least 20 m past the finish
+    (on a lap track: one lap, closed)."""
+    line_up: Floats
+    """(N, 3) unit normals of the road at the points of the line."""
+    half_width: Floats
+    """(N,) metres from the line to each edge of the road."""
+    laps: int = 1
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over everything that the physics and the race read; two tracks with the same one drive alike."""
+        digest = hashlib.sha256()
+        for array in (self.vertices, self.triangles, self.materials, self.solid, self.spawn.position):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        for gate in self.gates:
+            digest.update(gate.centre.tobytes() + gate.rotation.tobytes())
+            digest.update(np.array([gate.half_width, gate.height]).tobytes())
+        digest.update(str(self.laps).encode())
+        return digest.hexdigest()
