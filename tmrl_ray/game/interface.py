@@ -8,32 +8,18 @@ above this seam knows which of the two it has. ``tests/contract`` holds both to 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tmrl_ray.config.game import Camera, GameSettings
 from tmrl_ray.game.inputs import Inputs
 from tmrl_ray.game.sim_state import SimState
 
-Camera = Literal[1, 2, 3]
 TICK_MS = 10
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GameSettings:
-    """How a game is played by whoever drives it."""
-
-    decision_period_ms: int = 50
-    """Race time between two decisions, a multiple of the 10 ms tick."""
-    frame_size: tuple[int, int] | None = (64, 64)
-    """Width and height of the picture in pixels; None: no picture is asked for, which is much faster."""
-    grey: bool = True
-    """Grey pictures (H, W) when true, BGRA (H, W, 4) when false."""
-    camera: Camera = 2
-    """1 far, 2 near chase, 3 internal."""
-    running_speed: float = 80.0
-    """How many times faster than real time the game may run; the simulator runs as fast as it is driven."""
+__all__ = ["TICK_MS", "Camera", "Game", "GameSettings", "Moment"]
 
 
 @dataclass(frozen=True, slots=True)

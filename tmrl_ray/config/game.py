@@ -1,0 +1,69 @@
+"""Settings of a game: how it is played, where it listens, and how the simulator stands in for it.
+
+Names and defaults follow the public training configurations of TMNF agents, with the unit in the name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveFloat, model_validator
+
+from tmrl_ray.config.settings import Settings
+
+Camera = Literal[1, 2, 3]
+Pixels = Annotated[int, Field(ge=1, le=4096)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class GameSettings(Settings):
+    """How a game is played by whoever drives it."""
+
+    decision_period_ms: Annotated[int, Field(ge=10, le=1000, multiple_of=10)] = 50
+    """Race time between two decisions, a multiple of the 10 ms tick."""
+    frame_size: tuple[Pixels, Pixels] | None = (64, 64)
+    """Width and height of the picture in pixels; null: no picture is asked for, which is much faster."""
+    grey: bool = True
+    """Grey pictures (H, W) when true, BGRA (H, W, 4) when false."""
+    camera: Camera = 2
+    """1 far, 2 near chase, 3 internal."""
+    running_speed: PositiveFloat = 80.0
+    """How many times faster than real time the game may run; the simulator runs as fast as it is driven."""
+
+
+class ConnectionSettings(Settings):
+    """Where a game listens, and for how long each side waits for the other."""
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Host name or address of the machine on which the game runs."""
+    port: Port = 8478
+    """TCP port of the game's plugin, or of ``tmrl-ray game serve``; further instances take the ports after it."""
+    connect_timeout_s: PositiveFloat = 30.0
+    """How long to go on trying until a game accepts the connection; the first start of a game takes a while."""
+    answer_timeout_s: PositiveFloat = 10.0
+    """How long the game may take for the next message while a race runs; after that it counts as hung."""
+    map_timeout_s: PositiveFloat = 60.0
+    """How long the game may take to load a map."""
+    silence_racing_ms: Annotated[int, Field(ge=100)] = 10_100
+    """During a race the game drops us when we are silent for longer than this."""
+    silence_parked_ms: Annotated[int, Field(ge=100)] = 600_000_000
+    """The same between two races, when the game stands still until we come back to it."""
+
+    @model_validator(mode="after")
+    def _parked_waits_longer(self) -> Self:
+        if self.silence_parked_ms < self.silence_racing_ms:
+            raise ValueError(
+                f"silence_parked_ms = {self.silence_parked_ms} must be at least "
+                f"silence_racing_ms = {self.silence_racing_ms}: between races the game waits for us"
+            )
+        return self
+
+
+class SimulatorSettings(Settings):
+    """How the simulator stands in for the game; not used while ``connection`` names another game."""
+
+    tuning: Path | None = None
+    """JSON file of the car's constants, as ``tmrl-ray game calibrate`` writes it; null: the shipped ones."""
+    look_seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    """Seed of the visual randomisation, another look in every race; null: every race looks the same."""
