@@ -18,6 +18,8 @@ class MessageType(IntEnum):
     LAP_COUNT_CHANGED_SYNC = 3
     REQUESTED_FRAME_SYNC = 4
     ON_CONNECT_SYNC = 5
+    """Right after a connection is accepted, or when the game reaches its menus. Our servers send it once more when a
+    ``map`` command failed and the game stays in its menus, or falls back to them; the public plugin says nothing."""
     SET_SPEED = 6
     REWIND_TO_STATE = 7
     REWIND_TO_CURRENT_STATE = 8
@@ -37,8 +39,19 @@ class MessageType(IntEnum):
     IS_IN_MENUS = 22
     GET_INPUTS = 23
     SET_ANALOG_STEER = 100
-    """Our extension (not in the public plugin): see ``AnalogSteer`` in the client. A server may refuse it."""
+    """Our extension, not in the public plugin: i32 steer, -65536 (full left) to 65536 (full right), or STEER_PROBE.
+
+    The value holds until the next SET_INPUT_STATE, whose keys steer again: a client that steers with it sends
+    SET_INPUT_STATE and then SET_ANALOG_STEER in the same sync call. There is no answer, except to STEER_PROBE, which
+    changes nothing and is answered with i32 100. A client finds out by sending SET_ANALOG_STEER, STEER_PROBE and
+    IS_IN_MENUS: a server that knows the message answers 100 and then 0 or 1, any other (the public plugin logs an
+    unknown id and reads on) answers 0 or 1 only. A value out of range is ignored.
+    """
 
 
 SYNC_CALLS = frozenset(MessageType(i) for i in range(1, 6))
 DEFAULT_PORT = 8478
+STEER_PROBE = 0x7FFF_FFFF
+"""Asks whether SET_ANALOG_STEER is known. No message has this id, so that the public plugin ignores it."""
+MAX_STEER = 65536
+"""Full right; full left is its negative."""
