@@ -1,0 +1,38 @@
+"""The whole configuration: what one YAML file says."""
+
+from __future__ import annotations
+
+from tmrl_ray.config.game import ConnectionSettings, GameSettings, SimulatorSettings
+from tmrl_ray.config.race import (
+    CutOffSettings,
+    DriverSettings,
+    LineSettings,
+    MapEntry,
+    ObservationSettings,
+    PursuitSettings,
+    RewardSettings,
+)
+from tmrl_ray.config.settings import Settings
+
+
+class RunConfig(Settings):
+    """Everything that can be set. Each component is given its own group."""
+
+    game: GameSettings = GameSettings()
+    """How the game is played."""
+    connection: ConnectionSettings | None = None
+    """The game to connect to; null: the simulator, in this process."""
+    simulator: SimulatorSettings = SimulatorSettings()
+    """The simulator, where there is no other game."""
+    maps: tuple[MapEntry, ...] = (MapEntry(name="oval", map="oval"),)
+    """The maps that are driven, in turn."""
+    line: LineSettings = LineSettings()
+    """The reference line and progress along it."""
+    observation: ObservationSettings = ObservationSettings()
+    """What the agent sees besides the picture."""
+    reward: RewardSettings = RewardSettings()
+    """What the agent is rewarded for."""
+    cut_offs: CutOffSettings = CutOffSettings()
+    """When a race is given up."""
+    driver: DriverSettings = PursuitSettings()
+    """Who drives where no agent does."""
