@@ -7,6 +7,7 @@ clients of Linesight (ids, payloads, order); the words and the code are ours.
 
 from __future__ import annotations
 
+import struct
 from enum import IntEnum
 
 
@@ -50,6 +51,38 @@ class MessageType(IntEnum):
 
 
 SYNC_CALLS = frozenset(MessageType(i) for i in range(1, 6))
+LENGTH_PREFIXED = frozenset({MessageType.REWIND_TO_STATE, MessageType.EXECUTE_COMMAND})
+"""Messages whose payload is an i32 length in bytes and as many bytes."""
+
+INT32 = struct.Struct("<i")
+_PAYLOADS = {
+    MessageType.RUN_STEP_SYNC: "i",  # race time in ms
+    MessageType.CHECKPOINT_COUNT_CHANGED_SYNC: "ii",  # current, target
+    MessageType.LAP_COUNT_CHANGED_SYNC: "ii",  # current, target
+    MessageType.SET_SPEED: "f",
+    MessageType.SET_INPUT_STATE: "4B",  # left, right, accelerate, brake
+    MessageType.SET_TIMEOUT: "I",  # ms
+    MessageType.REQUEST_FRAME: "ii",  # width, height
+    MessageType.SET_ON_STEP_PERIOD: "i",  # ms
+    MessageType.TOGGLE_INTERFACE: "i",  # 0 or 1
+    MessageType.SET_ANALOG_STEER: "i",
+}
+PAYLOADS = {m: struct.Struct("<" + _PAYLOADS.get(m, "")) for m in MessageType if m not in LENGTH_PREFIXED}
+"""What follows the id of each message of fixed length, as the server reads it and the client writes it (and the other
+way round for sync calls). The pixels of REQUESTED_FRAME_SYNC are not in it: their number is that of the request."""
+_WHOLE = {m: struct.Struct("<i" + payload.format[1:]) for m, payload in PAYLOADS.items()}
+
+
+def encode(message: MessageType, *values: float) -> bytes:
+    """Return a message of fixed length: its id and ``values`` as ``PAYLOADS`` says."""
+    return _WHOLE[message].pack(message, *values)
+
+
+def encode_with_bytes(message: MessageType, data: bytes) -> bytes:
+    """Return a message of ``LENGTH_PREFIXED`` with ``data``; a text is sent as the bytes of its encoding."""
+    return INT32.pack(message) + INT32.pack(len(data)) + data
+
+
 DEFAULT_PORT = 8478
 STEER_PROBE = 0x7FFF_FFFF
 """Asks whether SET_ANALOG_STEER is known. No message has this id, so that the public plugin ignores it."""
