@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tmrl_ray.game import protocol
 from tmrl_ray.game.protocol import MessageType
@@ -26,6 +24,7 @@ REQUESTS = [
     (MessageType.TOGGLE_INTERFACE, (1,), "15000000 01000000"),
     (MessageType.IS_IN_MENUS, (), "16000000"),
     (MessageType.GET_INPUTS, (), "17000000"),
+    (MessageType.SET_ANALOG_STEER, (-65536,), "64000000 0000ffff"),
 ]
 SYNC_CALLS = [
     (MessageType.RUN_STEP_SYNC, (-2600,), "01000000 d8f5ffff"),
@@ -36,42 +35,25 @@ SYNC_CALLS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "values", "written"), REQUESTS)
-def test_a_request_is_its_id_and_its_payload(kind: MessageType, values: tuple[float, ...], written: str):
-    assert protocol.message(kind, *values) == bytes.fromhex(written)
+@pytest.mark.parametrize(("kind", "values", "written"), REQUESTS + SYNC_CALLS)
+def test_a_message_is_its_id_and_its_payload(kind: MessageType, values: tuple[float, ...], written: str):
+    assert protocol.encode(kind, *values) == bytes.fromhex(written)
 
 
-@pytest.mark.parametrize(("kind", "values", "written"), SYNC_CALLS)
-def test_a_sync_call_is_its_id_and_its_payload(kind: MessageType, values: tuple[int, ...], written: str):
-    assert protocol.sync_call(kind, *values) == bytes.fromhex(written)
-
-
-def test_sized_messages_carry_their_length_in_bytes():
-    assert protocol.sized_message(MessageType.REWIND_TO_STATE, b"abc") == bytes.fromhex("07000000 03000000 616263")
+def test_messages_of_any_length_carry_their_length_in_bytes():
+    assert protocol.encode_with_bytes(MessageType.REWIND_TO_STATE, b"abc") == bytes.fromhex("07000000 03000000 616263")
     text = "map é".encode()
-    assert protocol.sized_message(MessageType.EXECUTE_COMMAND, text)[4:8] == bytes.fromhex("06000000")
+    assert protocol.encode_with_bytes(MessageType.EXECUTE_COMMAND, text)[4:8] == bytes.fromhex("06000000")
     with pytest.raises(ValueError, match="at most 65536 bytes, not 65537"):
-        protocol.sized_message(MessageType.EXECUTE_COMMAND, bytes(65_537))
+        protocol.encode_with_bytes(MessageType.EXECUTE_COMMAND, bytes(65_537))
 
 
 def test_every_message_has_one_form():
-    fixed, sized, syncs = set(protocol.REQUEST_PAYLOADS), set(protocol.SIZED_REQUESTS), set(protocol.SYNC_PAYLOADS)
-    assert fixed | sized | syncs == set(MessageType) - {MessageType.SET_ANALOG_STEER}
-    assert not fixed & sized | fixed & syncs | sized & syncs
-    assert syncs == protocol.SYNC_CALLS
-    assert fixed >= protocol.SIZED_REPLIES | protocol.INT_REPLIES
+    assert set(protocol.PAYLOADS) | set(protocol.LENGTH_PREFIXED) == set(MessageType)
+    assert not set(protocol.PAYLOADS) & set(protocol.LENGTH_PREFIXED)
+    assert set(protocol.PAYLOADS) > protocol.SIZED_REPLIES | protocol.INT_REPLIES
+    assert [m.value for m in MessageType] == [*range(1, 24), 100]
 
 
-def test_analog_steering_is_one_word_that_no_plugin_takes_for_an_id():
-    assert protocol.analog_steer_message(-65536) == bytes.fromhex("0000ff64")
-    assert protocol.analog_steer_message(65536) == bytes.fromhex("00000164")
-    with pytest.raises(ValueError, match="65537"):
-        protocol.analog_steer_message(65537)
-    assert [protocol.analog_steer_of(i) for i in (*range(24), 100, -1, 100 << 24 | 65537)] == [None] * 27
-
-
-@given(st.integers(-65536, 65536))
-def test_analog_steering_comes_back(steer: int):
-    word = protocol.INT32.unpack(protocol.analog_steer_message(steer))[0]
-    assert word > 0x64000000 - 1
-    assert protocol.analog_steer_of(word) == steer
+def test_no_message_has_the_id_of_the_steering_probe():
+    assert protocol.STEER_PROBE not in set(MessageType)

@@ -3,17 +3,12 @@
 The game is the server. It sends *sync calls* (ids 1 to 5) and stands still until the client echoes the id; every
 other message comes from the client, and is handled only while the game stands still. Facts: the public plugin and
 clients of Linesight (ids, payloads, order); the words and the code are ours.
-
-One message is our own, and needs no agreement beforehand. Analog steering is a single int32, ``100 << 24`` plus the
-value in 24 bits, the form in which the game itself keeps inputs. A plugin that does not know it takes it for an
-unknown id, which it logs without reading on, so the stream stays in step. Whether a server understood is seen in the
-next state, whose ``input_steer`` is then the value sent.
 """
 
 from __future__ import annotations
 
+import struct
 from enum import IntEnum
-from struct import Struct
 
 from tmrl_ray.game.sim_state import MAX_STATE_BYTES
 
@@ -26,6 +21,8 @@ class MessageType(IntEnum):
     LAP_COUNT_CHANGED_SYNC = 3
     REQUESTED_FRAME_SYNC = 4
     ON_CONNECT_SYNC = 5
+    """Right after a connection is accepted, or when the game reaches its menus. Our servers send it once more when a
+    ``map`` command failed and the game stays in its menus, or falls back to them; the public plugin says nothing."""
     SET_SPEED = 6
     REWIND_TO_STATE = 7
     REWIND_TO_CURRENT_STATE = 8
@@ -45,111 +42,72 @@ class MessageType(IntEnum):
     IS_IN_MENUS = 22
     GET_INPUTS = 23
     SET_ANALOG_STEER = 100
-    """Our extension: the top byte of its only int32, see :func:`analog_steer_message`."""
+    """Our extension, not in the public plugin: i32 steer, -65536 (full left) to 65536 (full right), or STEER_PROBE.
+
+    The value holds until the next SET_INPUT_STATE, whose keys steer again: a client that steers with it sends
+    SET_INPUT_STATE and then SET_ANALOG_STEER in the same sync call. There is no answer, except to STEER_PROBE, which
+    changes nothing and is answered with i32 100. A client finds out by sending SET_ANALOG_STEER, STEER_PROBE and
+    IS_IN_MENUS: a server that knows the message answers 100 and then 0 or 1, any other (the public plugin logs an
+    unknown id and reads on) answers 0 or 1 only. A value out of range is ignored.
+    """
 
 
 SYNC_CALLS = frozenset(MessageType(i) for i in range(1, 6))
-DEFAULT_PORT = 8478
-DEFAULT_TIMEOUT_MS = 2000
-"""How long a game waits for the answer to a sync call unless SET_TIMEOUT says otherwise."""
-
-INT32 = Struct("<i")
-UINT32 = Struct("<I")
-TWO_INT32 = Struct("<ii")
-
-NOTHING = Struct("<")
-REQUEST_PAYLOADS: dict[MessageType, Struct] = {
-    MessageType.SET_SPEED: Struct("<f"),
-    MessageType.REWIND_TO_CURRENT_STATE: NOTHING,
-    MessageType.GET_SIMULATION_STATE: NOTHING,
-    MessageType.SET_INPUT_STATE: Struct("<4B"),  # left, right, accelerate, brake
-    MessageType.GIVE_UP: NOTHING,
-    MessageType.PREVENT_SIMULATION_FINISH: NOTHING,
-    MessageType.SHUTDOWN: NOTHING,
-    MessageType.SET_TIMEOUT: UINT32,  # milliseconds
-    MessageType.RACE_FINISHED: NOTHING,
-    MessageType.REQUEST_FRAME: TWO_INT32,  # width, height
-    MessageType.RESET_CAMERA: NOTHING,
-    MessageType.SET_ON_STEP_PERIOD: INT32,  # milliseconds
-    MessageType.UNREQUEST_FRAME: NOTHING,
-    MessageType.TOGGLE_INTERFACE: INT32,  # 0 or 1
-    MessageType.IS_IN_MENUS: NOTHING,
-    MessageType.GET_INPUTS: NOTHING,
-}
-"""What follows the id of a client's message of fixed length."""
-
-MAX_COMMAND_BYTES = 65_536
-SIZED_REQUESTS: dict[MessageType, int] = {
-    MessageType.REWIND_TO_STATE: MAX_STATE_BYTES,
-    MessageType.EXECUTE_COMMAND: MAX_COMMAND_BYTES,
-}
-"""The client's messages whose payload is an int32 length and so many bytes, and the longest that makes sense."""
-
-SYNC_PAYLOADS: dict[MessageType, Struct] = {
-    MessageType.RUN_STEP_SYNC: INT32,  # race time in ms
-    MessageType.CHECKPOINT_COUNT_CHANGED_SYNC: TWO_INT32,  # passed, in all
-    MessageType.LAP_COUNT_CHANGED_SYNC: TWO_INT32,  # completed, in all
-    MessageType.REQUESTED_FRAME_SYNC: NOTHING,  # then the pixels, without a length: see frame_bytes
-    MessageType.ON_CONNECT_SYNC: NOTHING,
-}
-"""What follows the id of a game's sync call."""
-
+LENGTH_PREFIXED = {MessageType.REWIND_TO_STATE: MAX_STATE_BYTES, MessageType.EXECUTE_COMMAND: 65_536}
+"""Messages whose payload is an i32 length in bytes and as many bytes, and the greatest length that makes sense."""
 SIZED_REPLIES = frozenset({MessageType.GET_SIMULATION_STATE, MessageType.GET_INPUTS})
-"""Answered with an int32 length and so many bytes."""
+"""Messages that are answered with an i32 length and as many bytes."""
 INT_REPLIES = frozenset({MessageType.RACE_FINISHED, MessageType.IS_IN_MENUS})
-"""Answered with one int32."""
-MAX_INPUTS_BYTES = 16 << 20
-"""No answer to GET_INPUTS is longer: a million lines."""
-MAX_FRAME_SIDE = 4096
-"""Pixels; no picture is wider or higher."""
+"""Messages that are answered with one i32."""
 
-MAX_ANALOG_STEER = 65_536
-_ANALOG_SHIFT = 24
-_ANALOG_MASK = 0xFFFFFF
+INT32 = struct.Struct("<i")
+_PAYLOADS = {
+    MessageType.RUN_STEP_SYNC: "i",  # race time in ms
+    MessageType.CHECKPOINT_COUNT_CHANGED_SYNC: "ii",  # current, target
+    MessageType.LAP_COUNT_CHANGED_SYNC: "ii",  # current, target
+    MessageType.SET_SPEED: "f",
+    MessageType.SET_INPUT_STATE: "4B",  # left, right, accelerate, brake
+    MessageType.SET_TIMEOUT: "I",  # ms
+    MessageType.REQUEST_FRAME: "ii",  # width, height
+    MessageType.SET_ON_STEP_PERIOD: "i",  # ms
+    MessageType.TOGGLE_INTERFACE: "i",  # 0 or 1
+    MessageType.SET_ANALOG_STEER: "i",
+}
+PAYLOADS = {m: struct.Struct("<" + _PAYLOADS.get(m, "")) for m in MessageType if m not in LENGTH_PREFIXED}
+"""What follows the id of each message of fixed length, as the server reads it and the client writes it (and the other
+way round for sync calls). The pixels of REQUESTED_FRAME_SYNC are not in it: their number is that of the request."""
+_WHOLE = {m: struct.Struct("<i" + payload.format[1:]) for m, payload in PAYLOADS.items()}
 
 
-def message(kind: MessageType, *values: int | float) -> bytes:
-    """Return a client's message of fixed length: the id, then ``values`` as its payload."""
-    return INT32.pack(kind) + REQUEST_PAYLOADS[kind].pack(*values)
+def encode(message: MessageType, *values: float) -> bytes:
+    """Return a message of fixed length: its id and ``values`` as ``PAYLOADS`` says."""
+    return _WHOLE[message].pack(message, *values)
 
 
-def sized_message(kind: MessageType, data: bytes) -> bytes:
-    """Return a client's message that carries ``data`` behind its length in bytes.
+def encode_with_bytes(message: MessageType, data: bytes) -> bytes:
+    """Return a message of ``LENGTH_PREFIXED`` with ``data``; a text is sent as the bytes of its encoding.
 
     Raises:
         ValueError: the data are longer than any game would take.
     """
-    limit = SIZED_REQUESTS[kind]
-    if len(data) > limit:
-        raise ValueError(f"{kind.name} carries at most {limit} bytes, not {len(data)}")
-    return TWO_INT32.pack(kind, len(data)) + data
-
-
-def sync_call(kind: MessageType, *values: int) -> bytes:
-    """Return a game's sync call: the id, then ``values`` as its payload."""
-    return INT32.pack(kind) + SYNC_PAYLOADS[kind].pack(*values)
+    if len(data) > LENGTH_PREFIXED[message]:
+        raise ValueError(f"{message.name} carries at most {LENGTH_PREFIXED[message]} bytes, not {len(data)}")
+    return INT32.pack(message) + INT32.pack(len(data)) + data
 
 
 def frame_bytes(width: int, height: int) -> int:
-    """Return the length in bytes of a picture, BGRA with the top row first."""
+    """Return the length in bytes of a picture: BGRA, the top row first."""
     return width * height * 4
 
 
-def analog_steer_message(steer: int) -> bytes:
-    """Return the message that steers by ``steer``, -65536 (full left) to 65536 (full right), until the next inputs.
-
-    Raises:
-        ValueError: the value is out of range.
-    """
-    if not -MAX_ANALOG_STEER <= steer <= MAX_ANALOG_STEER:
-        raise ValueError(f"steering goes from {-MAX_ANALOG_STEER} to {MAX_ANALOG_STEER}, not to {steer}")
-    return INT32.pack(MessageType.SET_ANALOG_STEER << _ANALOG_SHIFT | steer & _ANALOG_MASK)
-
-
-def analog_steer_of(word: int) -> int | None:
-    """Return the steering that an int32 in the place of an id stands for, or None when it is something else."""
-    if word >> _ANALOG_SHIFT != MessageType.SET_ANALOG_STEER:
-        return None
-    value = word & _ANALOG_MASK
-    steer = value - (_ANALOG_MASK + 1) if value > _ANALOG_MASK >> 1 else value
-    return steer if -MAX_ANALOG_STEER <= steer <= MAX_ANALOG_STEER else None
+DEFAULT_PORT = 8478
+DEFAULT_TIMEOUT_MS = 2000
+"""How long a game waits for the answer to a sync call unless SET_TIMEOUT says otherwise."""
+MAX_FRAME_SIDE = 4096
+"""Pixels; a request for a picture that is wider or higher is refused."""
+MAX_INPUTS_BYTES = 16 << 20
+"""No answer to GET_INPUTS is longer: a million lines."""
+STEER_PROBE = 0x7FFF_FFFF
+"""Asks whether SET_ANALOG_STEER is known. No message has this id, so that the public plugin ignores it."""
+MAX_STEER = 65536
+"""Full right; full left is its negative."""
