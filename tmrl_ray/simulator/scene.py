@@ -1,0 +1,115 @@
+"""A track, cut into chunks for drawing: what the rasteriser reads of a :class:`~tmrl_ray.simulator.track.Track`.
+
+Triangles are grouped by the square of the ground that they stand on, so that whole chunks outside the view are
+skipped by one test of a sphere, and the vertices of a chunk lie together in memory and are transformed once.
+
+Shape letters: F triangles, V vertices (one copy for each chunk that uses it), K chunks.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmrl_ray.simulator.track import Paint, Track
+
+CHUNK_M = 40.0
+"""Side of a chunk: small enough that few triangles outside the view are touched, and a few hundred on a long track."""
+LARGE_M = 80.0
+"""A triangle wider than this (ground) is a chunk of its own, so that it does not blow up the sphere of others."""
+
+
+class Scene(NamedTuple):
+    """The triangles of a track in drawing order."""
+
+    vertices: NDArray[np.float64]
+    """(V, 3) metres, grouped by chunk."""
+    triangles: NDArray[np.int32]
+    """(F, 3) indices into ``vertices``, grouped by chunk."""
+    uv: NDArray[np.float64]
+    """(F, 6) u and v of the three corners, metres."""
+    edges: NDArray[np.float64]
+    """(F, 2) half width of the road at v = 0, and its change for a metre of v."""
+    paints: NDArray[np.uint8]
+    """(F,) :class:`~tmrl_ray.simulator.track.Paint`."""
+    materials: NDArray[np.uint8]
+    """(F,) :class:`~tmrl_ray.simulator.track.Material`."""
+    normals: NDArray[np.float64]
+    """(F, 3) unit normals, out of the front."""
+    spheres: NDArray[np.float64]
+    """(K, 4) centre and radius of each chunk, metres."""
+    vertex_start: NDArray[np.int32]
+    """(K + 1,) first vertex of each chunk."""
+    triangle_start: NDArray[np.int32]
+    """(K + 1,) first triangle of each chunk."""
+
+
+@lru_cache(maxsize=16)
+def scene_of(track: Track) -> Scene:
+    """Return the drawing form of ``track``; the renderers of one track share it."""
+    corners = track.vertices[track.triangles]  # (F, 3, 3)
+    chunk_of = _chunks(corners)
+    order = np.argsort(chunk_of, kind="stable")
+    chunk_of = chunk_of[order]
+    n_chunks = int(chunk_of[-1]) + 1 if len(chunk_of) else 0
+
+    keys = chunk_of[:, None] * len(track.vertices) + track.triangles[order]
+    used, index = np.unique(keys, return_inverse=True)
+    vertices = track.vertices[used % len(track.vertices)]
+    vertex_start = np.searchsorted(used // len(track.vertices), np.arange(n_chunks + 1))
+    triangle_start = np.searchsorted(chunk_of, np.arange(n_chunks + 1))
+
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[order]
+    length = np.linalg.norm(cross, axis=1, keepdims=True)
+    return Scene(
+        vertices=np.ascontiguousarray(vertices, dtype=np.float64),
+        triangles=index.reshape(-1, 3).astype(np.int32),
+        uv=track.uv[order].reshape(-1, 6).astype(np.float64),
+        edges=_edges(track)[order],
+        paints=track.paints[order],
+        materials=track.materials[order],
+        normals=cross / np.where(length > 0, length, 1.0),
+        spheres=_spheres(vertices, vertex_start),
+        vertex_start=vertex_start.astype(np.int32),
+        triangle_start=triangle_start.astype(np.int32),
+    )
+
+
+def _chunks(corners: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the chunk (F,) of each triangle, numbered from 0 without gaps."""
+    ground = corners[:, :, (0, 2)]
+    cells = np.floor(ground.mean(axis=1) / CHUNK_M).astype(np.int64)
+    cells -= cells.min(axis=0, initial=0)
+    labels = cells[:, 0] * (cells[:, 1].max(initial=0) + 1) + cells[:, 1]
+    large = np.flatnonzero(np.ptp(ground, axis=1).max(axis=1, initial=0) > LARGE_M)
+    labels[large] = labels.max(initial=0) + 1 + np.arange(len(large))
+    numbered: NDArray[np.int64] = np.unique(labels, return_inverse=True)[1].astype(np.int64)
+    return numbered
+
+
+def _spheres(vertices: NDArray[np.float64], start: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return a bounding sphere (K, 4) of each chunk's vertices: around the middle of its box."""
+    spheres = np.zeros((len(start) - 1, 4))
+    for k, (first, end) in enumerate(zip(start[:-1], start[1:], strict=True)):
+        points = vertices[first:end]
+        centre = (points.min(axis=0) + points.max(axis=0)) / 2
+        spheres[k, :3] = centre
+        spheres[k, 3] = np.sqrt(((points - centre) ** 2).sum(axis=1).max())
+    return spheres
+
+
+def _edges(track: Track) -> NDArray[np.float64]:
+    """Return the half width of the road (F, 2) along each road triangle, as a line over v."""
+    edges = np.zeros((len(track.triangles), 2))
+    road = np.flatnonzero(track.paints == Paint.ROAD)
+    v = track.uv[road, :, 1].astype(np.float64)
+    low, high = v.min(axis=1), v.max(axis=1)
+    along = np.arange(len(track.half_width)) * 0.5
+    at_low, at_high = np.interp(low, along, track.half_width), np.interp(high, along, track.half_width)
+    slope = (at_high - at_low) / np.maximum(high - low, 1e-6)
+    edges[road, 0] = at_low - slope * low
+    edges[road, 1] = slope
+    return edges
