@@ -1,0 +1,47 @@
+"""``tmrl-ray doctor``."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+
+from tmrl_ray import __version__, doctor
+from tmrl_ray.cli import run
+
+
+def test_doctor_reports_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    findings = {finding["name"]: finding for finding in report["findings"]}
+    assert report["healthy"]
+    assert findings["tmrl_ray"]["value"].startswith(__version__)
+    assert {"python", "numpy", "numba", "cores", "memory", "/dev/shm", "disk", "kernel cache"} <= set(findings)
+
+
+def test_a_game_that_listens_is_seen_but_not_disturbed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        port = server.getsockname()[1]
+        finding = next(each for each in doctor.examine(port) if each.name.startswith("ports"))
+        assert f"{port} (" in finding.value
+        assert finding.advice.endswith(f"--port {port}")
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+def test_a_missing_package_is_a_problem(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(doctor, "_REQUIRED", ("numpy", "no-such-package"))
+    assert run(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "problem  no-such-package" in out
+    assert "pip install" in out
+
+
+def test_a_kernel_cache_that_cannot_be_written_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "/proc/nowhere")
+    monkeypatch.setattr(doctor.os, "access", lambda path, mode: not str(path).startswith("/proc"))
+    finding = next(each for each in doctor.examine() if each.name == "kernel cache")
+    assert finding.status == "problem"
+    assert "NUMBA_CACHE_DIR" in finding.advice

@@ -1,0 +1,67 @@
+"""The kinds of click command that ``tmrl-ray`` is made of."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for.
+
+    Args:
+        subcommands: where each command is, as ``module:attribute``, in the order of the help.
+    """
+
+    def __init__(self, *args: Any, subcommands: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._places = dict(subcommands)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which they were given."""
+        return list(self._places)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command; None when there is none of this name."""
+        place = self._places.get(cmd_name)
+        if place is None:
+            return None
+        module, _, attribute = place.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+class ExampleCommand(click.Command):
+    """A command whose help ends with examples to copy.
+
+    Args:
+        examples: command lines without the leading ``tmrl-ray``.
+    """
+
+    def __init__(self, *args: Any, examples: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, a line each."""
+        with formatter.section("Examples"):
+            for example in self.examples:
+                formatter.write(f"{'':>{formatter.current_indent}}tmrl-ray {example}\n")
+
+
+def command(*, examples: Sequence[str], name: str | None = None) -> Callable[[Callable[..., Any]], ExampleCommand]:
+    """Make a command of a function; its docstring is the help."""
+    return click.command(name, cls=ExampleCommand, examples=examples)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+"""For every command that reports something."""
+
+ReadableFile = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+OutputFile = click.Path(dir_okay=False, writable=True, path_type=Path)
+Directory = click.Path(file_okay=False, path_type=Path)
+Port = click.IntRange(1, 65535)

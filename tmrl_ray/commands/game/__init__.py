@@ -1,0 +1,1 @@
+"""``tmrl-ray game``: one module for each of its commands."""
