@@ -6,6 +6,7 @@
     ├── InvalidInputError        what the user gave is wrong: say so and stop (exit status 2)
     │   ├── ConfigError          a configuration file or override
     │   ├── TrackError           a track description or its geometry
+    │   ├── LineError            a reference line, or what is asked of it
     │   ├── GbxError             a .Challenge.Gbx or .Replay.Gbx file
     │   ├── ScriptError          a TMInterface inputs script
     │   └── StateError           the bytes of a simulation state
@@ -50,6 +51,10 @@ class ConfigError(InvalidInputError):
 
 class TrackError(InvalidInputError):
     """A track cannot be built or cannot be driven."""
+
+
+class LineError(InvalidInputError):
+    """A reference line cannot be used, or does not go far enough for what is asked of it."""
 
 
 class GbxError(InvalidInputError):
