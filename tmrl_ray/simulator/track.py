@@ -90,6 +90,12 @@ class Gate:
     """Where a car is put that respawns after passing this gate."""
 
 
+CELL_M = 4.0
+"""Size of a grid cell. Half the game's usual 8 m: a road then has some ten triangles a cell instead of some twenty."""
+CELL_MARGIN_M = 0.5
+"""Each cell also holds the triangles this near to it: a sphere of at most this radius needs only its centre's cell."""
+
+
 class ContactArrays(NamedTuple):
     """The solid triangles in a grid of square cells over x and z, for the kernels."""
 
@@ -102,7 +108,7 @@ class ContactArrays(NamedTuple):
     cell_start: NDArray[np.int32]
     """(C + 1,) where the triangles of a cell begin in ``cell_triangles``; cell = ix * size_z + iz."""
     cell_triangles: NDArray[np.int32]
-    """Indices of the triangles whose bounding boxes touch each cell, in rising order."""
+    """Rising indices of the triangles that, seen from above, come within ``CELL_MARGIN_M`` of each cell."""
     origin: Floats
     """(3,) x and z of the grid's corner, and the size of a cell in metres."""
     size: NDArray[np.int64]
@@ -139,6 +145,12 @@ class Track:
     laps: int = 1
 
     @cached_property
+    def contacts(self) -> ContactArrays:
+        """The solid triangles, sorted into cells."""
+        solid = np.flatnonzero(self.solid)
+        return build_contacts(self.vertices[self.triangles[solid]], self.materials[solid])
+
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over everything that the physics and the race read; two tracks with the same one drive alike."""
         digest = hashlib.sha256()
@@ -149,3 +161,69 @@ class Track:
             digest.update(np.array([gate.half_width, gate.height]).tobytes())
         digest.update(str(self.laps).encode())
         return digest.hexdigest()
+
+
+def build_contacts(corners: Floats, materials: NDArray[np.uint8]) -> ContactArrays:
+    """Sort triangles, corners (F, 3, 3), into the cells of a grid that encloses them all."""
+    low = corners[:, :, [0, 2]].min(axis=1)  # (F, 2)
+    high = corners[:, :, [0, 2]].max(axis=1)
+    corner = np.floor(low.min(axis=0) / CELL_M - 1) * CELL_M
+    size = np.ceil((high.max(axis=0) - corner) / CELL_M).astype(np.int64) + 1
+    first = np.floor((low - CELL_MARGIN_M - corner) / CELL_M).astype(np.int64)
+    last = np.floor((high + CELL_MARGIN_M - corner) / CELL_M).astype(np.int64)
+    span = last - first + 1
+    triangle, cell_xz = _candidate_cells(first, span)
+    keep = _touches(corners[triangle][:, :, [0, 2]], corner + (cell_xz + 0.5) * CELL_M, CELL_M / 2 + CELL_MARGIN_M)
+    cell = cell_xz[keep, 0] * size[1] + cell_xz[keep, 1]
+    triangle = triangle[keep]
+    order = np.lexsort((triangle, cell))
+    counts = np.bincount(cell, minlength=int(size[0] * size[1]))
+    return ContactArrays(
+        corners=np.ascontiguousarray(corners),
+        normals=triangle_normals(corners),
+        materials=np.ascontiguousarray(materials),
+        cell_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
+        cell_triangles=triangle[order].astype(np.int32),
+        origin=np.array([corner[0], corner[1], CELL_M]),
+        size=size,
+    )
+
+
+def triangle_normals(corners: Floats) -> Floats:
+    """Return the unit normals (F, 3) of triangles (F, 3, 3); elementwise arithmetic only, so that all CPUs agree."""
+    a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    normal = np.stack(
+        [
+            a[:, 1] * b[:, 2] - a[:, 2] * b[:, 1],
+            a[:, 2] * b[:, 0] - a[:, 0] * b[:, 2],
+            a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0],
+        ],
+        axis=1,
+    )
+    length = np.sqrt(normal[:, 0] ** 2 + normal[:, 1] ** 2 + normal[:, 2] ** 2)
+    unit: Floats = normal / length[:, None]
+    return unit
+
+
+def _candidate_cells(first: NDArray[np.int64], span: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return every (triangle, cell) pair whose bounding boxes meet: (P,) triangles and (P, 2) cells along x and z."""
+    counts = span[:, 0] * span[:, 1]
+    triangle = np.repeat(np.arange(len(counts)), counts)
+    within = np.arange(len(triangle)) - np.repeat(np.cumsum(counts) - counts, counts)
+    depth = span[triangle, 1]
+    return triangle, first[triangle] + np.stack([within // depth, within % depth], axis=1)
+
+
+def _touches(flat: Floats, centre: Floats, half: float) -> NDArray[np.bool_]:
+    """Tell which triangles (P, 3, 2), seen from above, touch the squares of half size ``half`` at ``centre`` (P, 2).
+
+    Separating axes: those of the square are the bounding boxes', so only the three edges are left to test.
+    """
+    touches = np.ones(len(flat), dtype=np.bool_)
+    for k in range(3):
+        edge = flat[:, (k + 1) % 3] - flat[:, k]
+        axis = np.stack([-edge[:, 1], edge[:, 0]], axis=1)
+        spread = half * (np.abs(axis[:, 0]) + np.abs(axis[:, 1]))
+        offset = ((flat - centre[:, None]) * axis[:, None]).sum(axis=2)  # (P, 3)
+        touches &= (offset.min(axis=1) <= spread) & (offset.max(axis=1) >= -spread)
+    return touches
