@@ -39,6 +39,7 @@ class _Root(LazyGroup):
 @click.group(
     cls=_Root,
     subcommands={
+        "game": "tmrl_ray.commands.game.group:game",
         "config": "tmrl_ray.commands.config:config",
         "doctor": "tmrl_ray.commands.doctor:doctor",
     },

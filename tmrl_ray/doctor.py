@@ -171,9 +171,9 @@ def _listeners() -> dict[int, str]:
     except (psutil.AccessDenied, OSError):
         return owners
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.pid:
+        if connection.status == psutil.CONN_LISTEN and connection.pid and connection.laddr:
             try:
-                owners[connection.laddr.port] = f"{psutil.Process(connection.pid).name()}, pid {connection.pid}"
+                owners[connection.laddr[1]] = f"{psutil.Process(connection.pid).name()}, pid {connection.pid}"
             except psutil.Error:
                 continue
     return owners

@@ -16,7 +16,8 @@ _COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
 def doctor(port: int, as_json: bool) -> None:
     """See what this machine has and lacks, and what to do.
 
-    Versions, cores, memory, /dev/shm, ports and left-overs. Nothing is changed. Exit status 1 when something is wrong that keeps tmrl_ray from working.
+    Versions, cores, memory, /dev/shm, ports and left-overs. Nothing is changed. Exit status 1 when something is wrong
+    that keeps tmrl_ray from working.
     """
     from dataclasses import asdict
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,18 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
             for cell, width, to_right in zip(row, widths, right, strict=True)
         ]
         click.echo("  ".join(padded).rstrip())
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """Print what is known about one thing, a line each."""
+    width = max(len(name) for name in facts) + 1
+    for name, value in facts.items():
+        click.echo(f"{click.style(f'{name}:'.ljust(width), bold=True)} {value}")
+
+
+def seconds(milliseconds: int | None) -> str:
+    """Return a race time as the game shows it, to the hundredth of a second; nothing for None."""
+    return "" if milliseconds is None else f"{milliseconds / 1000:.2f} s"
 
 
 def note(message: str) -> None:
