@@ -1,0 +1,19 @@
+"""What tests of every package share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real files of the game (``TMRL_TEST_DATA``); tests that need it are skipped without it."""
+    folder = Path(os.environ.get("TMRL_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} is not there, set TMRL_TEST_DATA")
+    return folder
