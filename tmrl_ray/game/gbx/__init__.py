@@ -12,18 +12,24 @@ from tmrl_ray.game.gbx.blocks import Block, SpawnPose
 from tmrl_ray.game.gbx.challenge import Challenge, MedalTimes, read_challenge
 from tmrl_ray.game.gbx.controls import ControlEvent
 from tmrl_ray.game.gbx.ghost import Ghost
+from tmrl_ray.game.gbx.lines import GatePass, checkpoints_on_line, line_from_ghost
 from tmrl_ray.game.gbx.replay import Replay, read_replay
+from tmrl_ray.game.gbx.report import inspect
 from tmrl_ray.game.gbx.samples import Samples
 
 __all__ = [
     "Block",
     "Challenge",
     "ControlEvent",
+    "GatePass",
     "Ghost",
     "MedalTimes",
     "Replay",
     "Samples",
     "SpawnPose",
+    "checkpoints_on_line",
+    "inspect",
+    "line_from_ghost",
     "read_challenge",
     "read_replay",
 ]

@@ -24,9 +24,10 @@ _SPAWN_BACK_M: Final = 4.8
 _SPAWN_UP_M: Final = 2.21
 """The car's origin on the start block, from the block's centre: the first sample of every ghost."""
 _HIGH_M: Final = 7.0
-_TILTED_M: Final = 5.0
-_TILTED: Final = ("StadiumRoadMainCheckpointLeft", "StadiumRoadMainCheckpointRight")
-"""Height of the road above the block's base where it is not near the base (public clients' figures)."""
+_SLANTED_M: Final = 5.0
+_SLANTED: Final = tuple(f"StadiumRoadMainCheckpoint{side}" for side in ("Left", "Right", "Up", "Down"))
+"""Height of the road above the block's base where it is not near the base (High, Left and Right: public clients'
+figures; Up and Down: the line of ESL-Hockolicious)."""
 
 
 class SpawnPose(NamedTuple):
@@ -90,7 +91,7 @@ class Block:
     @property
     def centre(self) -> Floats:
         """(3,) the middle of the gate that the block carries, in metres: its base, or its road where that is high."""
-        rise = _HIGH_M if "High" in self.name else _TILTED_M if self.name in _TILTED else 0.0
+        rise = _HIGH_M if "High" in self.name else _SLANTED_M if self.name in _SLANTED else 0.0
         return self.base + (0.0, rise, 0.0)
 
     @property

@@ -1,9 +1,9 @@
 """The trace of a car that a ghost carries: its pose and motion, normally every 100 ms.
 
 A sample of TMNF and TMUF is 61 bytes; angles, speeds and the wheels' states are rounded to one or two bytes. A
-direction is a heading in the plane of x and y and a pitch towards z; a length is stored as its logarithm; a rotation as half its
-angle and its axis. Each was checked against the positions of real ghosts. Field order: GBX.NET's description of
-CSceneVehicleCar.
+direction is a heading in the plane of x and y and a pitch towards z; a length is stored as its logarithm; a rotation
+as half its angle and its axis. Each was checked against the positions of real ghosts. Field order: GBX.NET's
+description of CSceneVehicleCar.
 
 A sample lags a tick behind its time. In both ghosts of B13 the steering in the sample at time t is the input of the
 tick from t - 20 to t - 10 ms, and the first one shows the fall of nine ticks, not of ten: :attr:`Samples.ticks` counts
