@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 
 from tmrl_ray.config.race import LineSettings
 from tmrl_ray.errors import LineError
+from tmrl_ray.game.gbx.lines import checkpoints_on_line
 from tmrl_ray.simulator.track import Track
 
 Floats = NDArray[np.float64]
 Point = tuple[float, float, float]
 
 DEFAULT_LINE = LineSettings()
-SAME_PASS_ZONES = 200
-"""Zones this near to each other along the line belong to one pass of a checkpoint, 100 m: no lap is that short."""
 SPACING_TOLERANCE = 0.1
 """A line's typical spacing may differ from the settings' by this share: recorded lines are rounded."""
 LARGEST_GAP = 4.0
@@ -284,23 +283,20 @@ def _check_points(points: Floats, settings: LineSettings) -> None:
 
 def _bind(zones: Floats, first: int, last: int, checkpoints: Sequence[Checkpoint]) -> dict[int, Checkpoint]:
     """Bind each checkpoint to the nearest zone of each pass of the line."""
+    line = zones[first : last + 1]
+    directions = np.gradient(line, axis=0)
     bound: dict[int, Checkpoint] = {}
-    directions = np.gradient(zones[first : last + 1], axis=0)
     for number, checkpoint in enumerate(checkpoints):
-        distances = np.linalg.norm(zones[first : last + 1] - checkpoint.position, axis=1)
-        nearest = float(distances.min())
+        passes = checkpoints_on_line(line, checkpoint.position[None], reach_m=checkpoint.radius_m)
         if checkpoint.forward is not None:
-            distances[directions @ checkpoint.forward <= 0] = np.inf
-        distances[[zone - first for zone in bound]] = np.inf
-        if not distances.min() < checkpoint.radius_m:
+            passes = tuple(found for found in passes if directions[found.index] @ checkpoint.forward > 0)
+        if not passes:
+            nearest = float(np.linalg.norm(line - checkpoint.position, axis=1).min())
             raise LineError(
-                f"the reference line does not pass checkpoint {number}: it comes no nearer than {nearest:.1f} m"
-                f" to {np.round(checkpoint.position, 1)}, and must come within {checkpoint.radius_m:.1f} m",
+                f"the reference line does not pass checkpoint {number} at {np.round(checkpoint.position, 1)}"
+                f" within {checkpoint.radius_m:.1f} m: it comes as near as {nearest:.1f} m",
                 hint="Take a line of a race that passed every checkpoint, "
                 "or set checkpoint_radius_m: null to tell progress without them.",
             )
-        while distances.min() < checkpoint.radius_m:
-            zone = int(np.argmin(distances))
-            bound[first + zone] = checkpoint
-            distances[max(0, zone - SAME_PASS_ZONES) : zone + SAME_PASS_ZONES + 1] = np.inf
+        bound.update({first + found.index: checkpoint for found in passes})
     return bound
