@@ -1,0 +1,206 @@
+"""The body of the car: ten spheres against walls, ceilings and ground, and the move of the car through a tick.
+
+Last part of a tick. A tick without a triangle near the body is one straight move. Otherwise the move is cut into steps
+shorter than a sphere's radius, so that no wall, ramp or thin road is passed through at any speed.
+"""
+
+from __future__ import annotations
+
+import math
+
+from tmrl_ray.simulator.car_state import (
+    LATERAL_CONTACT,
+    POSITION,
+    ROTATION,
+    SPIN,
+    VELOCITY,
+    WALL_TICKS_LEFT,
+)
+from tmrl_ray.simulator.contact import touch_sphere
+from tmrl_ray.simulator.jit import kernel
+from tmrl_ray.simulator.rigid import add_spin, add_velocity, move_pose, spin_change, to_world
+from tmrl_ray.simulator.track import ContactArrays, Floats
+from tmrl_ray.simulator.tuning import TICK_S, TuningArrays
+
+SPHERE_M = 0.45
+"""Radius of the body's spheres: two rows of five that fill the box ``body_half``."""
+ROW = 5
+STEP_M = 0.3
+"""Longest move between two looks at the walls; shorter than a sphere's radius."""
+MOST_STEPS = 16
+GROUND_COSINE = 0.7
+"""A contact whose normal is this near to the world's vertical is ground; any other is a wall."""
+
+
+@kernel
+def move_body(
+    car: Floats,
+    contacts: ContactArrays,
+    tuning: TuningArrays,
+    lift: tuple[float, float, float, float, float, float],
+) -> None:
+    """Move the car through one tick with its velocity and spin, and let its body hit what is in the way.
+
+    Args:
+        lift: a move, metres, and a turn, radians, world, on top of it: see :func:`suspension.push_out`.
+    """
+    speed = math.sqrt(
+        car[VELOCITY] * car[VELOCITY] + car[VELOCITY + 1] * car[VELOCITY + 1] + car[VELOCITY + 2] * car[VELOCITY + 2]
+    )
+    steps = 1
+    near = body_is_near(car, contacts, tuning, speed * TICK_S)
+    if near:
+        steps = min(int(speed * TICK_S / STEP_M) + 1, MOST_STEPS)
+    share = 1.0 / steps
+    step_s = TICK_S * share
+    for _ in range(steps):
+        move_pose(
+            car,
+            tuning,
+            car[VELOCITY] * step_s + lift[0] * share,
+            car[VELOCITY + 1] * step_s + lift[1] * share,
+            car[VELOCITY + 2] * step_s + lift[2] * share,
+            car[SPIN] * step_s + lift[3] * share,
+            car[SPIN + 1] * step_s + lift[4] * share,
+            car[SPIN + 2] * step_s + lift[5] * share,
+        )
+        if near:
+            _hit(car, contacts, tuning)
+
+
+@kernel
+def body_is_near(car: Floats, contacts: ContactArrays, tuning: TuningArrays, travel: float) -> bool:
+    """Tell whether the box of the body, grown by ``travel`` metres, comes in front of any triangle's plane.
+
+    The road under the wheels is a hand's breadth away from the box and does not count.
+    """
+    r = car[ROTATION : ROTATION + 9]
+    half = tuning.body_half
+    cx, cy, cz = to_world(car, tuning.body_centre[0], tuning.body_centre[1], tuning.body_centre[2])
+    cx, cy, cz = cx + car[POSITION], cy + car[POSITION + 1], cz + car[POSITION + 2]
+    wide_x = abs(r[0]) * half[0] + abs(r[1]) * half[1] + abs(r[2]) * half[2] + travel
+    wide_y = abs(r[3]) * half[0] + abs(r[4]) * half[1] + abs(r[5]) * half[2] + travel
+    wide_z = abs(r[6]) * half[0] + abs(r[7]) * half[1] + abs(r[8]) * half[2] + travel
+    cell_m = contacts.origin[2]
+    first_x = max(int(math.floor((cx - wide_x - contacts.origin[0]) / cell_m)), 0)
+    first_z = max(int(math.floor((cz - wide_z - contacts.origin[1]) / cell_m)), 0)
+    last_x = min(int(math.floor((cx + wide_x - contacts.origin[0]) / cell_m)), contacts.size[0] - 1)
+    last_z = min(int(math.floor((cz + wide_z - contacts.origin[1]) / cell_m)), contacts.size[1] - 1)
+    vx, vy, vz = car[VELOCITY] * TICK_S, car[VELOCITY + 1] * TICK_S, car[VELOCITY + 2] * TICK_S
+    for ix in range(first_x, last_x + 1):
+        for iz in range(first_z, last_z + 1):
+            cell = ix * contacts.size[1] + iz
+            for k in range(contacts.cell_start[cell], contacts.cell_start[cell + 1]):
+                triangle = contacts.cell_triangles[k]
+                n = contacts.normals[triangle]
+                a = contacts.corners[triangle]
+                height = n[0] * (cx - a[0, 0]) + n[1] * (cy - a[0, 1]) + n[2] * (cz - a[0, 2])
+                extent = (
+                    abs(n[0] * r[0] + n[1] * r[3] + n[2] * r[6]) * half[0]
+                    + abs(n[0] * r[1] + n[1] * r[4] + n[2] * r[7]) * half[1]
+                    + abs(n[0] * r[2] + n[1] * r[5] + n[2] * r[8]) * half[2]
+                )
+                closing = -(n[0] * vx + n[1] * vy + n[2] * vz)
+                if height > extent + max(closing, 0.0) or height < -extent:
+                    continue
+                if min(a[0, 0], a[1, 0], a[2, 0]) > cx + wide_x or max(a[0, 0], a[1, 0], a[2, 0]) < cx - wide_x:
+                    continue
+                if min(a[0, 1], a[1, 1], a[2, 1]) > cy + wide_y or max(a[0, 1], a[1, 1], a[2, 1]) < cy - wide_y:
+                    continue
+                if min(a[0, 2], a[1, 2], a[2, 2]) > cz + wide_z or max(a[0, 2], a[1, 2], a[2, 2]) < cz - wide_z:
+                    continue
+                return True
+    return False
+
+
+@kernel
+def _hit(car: Floats, contacts: ContactArrays, tuning: TuningArrays) -> None:
+    """Answer the spheres that touch something with one impulse at the middle of all contacts, weighted by depth.
+
+    One impulse for all: a car that runs flat into a wall is not turned by whichever corner is looked at first.
+    """
+    total, deepest = 0.0, 0.0
+    nx, ny, nz, px, py, pz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    centre, half = tuning.body_centre, tuning.body_half
+    spacing = 2.0 * (half[2] - SPHERE_M) / (ROW - 1)
+    for k in range(ROW):
+        forward = centre[2] - (half[2] - SPHERE_M) + spacing * k
+        d1, ax, ay, az, ox, oy, oz = _sphere(car, contacts, centre[0] + half[0] - SPHERE_M, centre[1], forward)
+        d2, bx, by, bz, qx, qy, qz = _sphere(car, contacts, centre[0] - half[0] + SPHERE_M, centre[1], forward)
+        deepest = max(deepest, d1, d2)
+        total += d1 + d2
+        nx += d1 * ax + d2 * bx
+        ny += d1 * ay + d2 * by
+        nz += d1 * az + d2 * bz
+        px += d1 * ox + d2 * qx
+        py += d1 * oy + d2 * qy
+        pz += d1 * oz + d2 * qz
+    length = math.sqrt(nx * nx + ny * ny + nz * nz)
+    if length <= 1e-3 * total or total == 0.0:
+        return
+    nx, ny, nz = nx / length, ny / length, nz / length
+    on_ground = ny > GROUND_COSINE
+    if not on_ground:
+        car[LATERAL_CONTACT] = 1.0
+        car[WALL_TICKS_LEFT] = tuning.wall_ticks
+    com = tuning.centre_of_mass
+    mx, my, mz = to_world(car, com[0], com[1], com[2])
+    restitution = tuning.ground_restitution if on_ground else tuning.wall_restitution
+    _strike(car, tuning, restitution, (nx, ny, nz), (px / total - mx, py / total - my, pz / total - mz))
+    move_pose(car, tuning, nx * deepest, ny * deepest, nz * deepest, 0.0, 0.0, 0.0)
+
+
+@kernel
+def _sphere(
+    car: Floats, contacts: ContactArrays, left: float, up: float, forward: float
+) -> tuple[float, float, float, float, float, float, float]:
+    """Return the depth of a sphere, the normal, and the place of contact relative to the car's origin, world axes."""
+    ox, oy, oz = to_world(car, left, up, forward)
+    x, y, z = car[POSITION] + ox, car[POSITION + 1] + oy, car[POSITION + 2] + oz
+    depth, nx, ny, nz = touch_sphere(contacts, x, y, z, SPHERE_M)
+    return depth, nx, ny, nz, ox - SPHERE_M * nx, oy - SPHERE_M * ny, oz - SPHERE_M * nz
+
+
+@kernel
+def _strike(
+    car: Floats,
+    tuning: TuningArrays,
+    restitution: float,
+    normal: tuple[float, float, float],
+    arm: tuple[float, float, float],
+) -> None:
+    """Apply the impulse of a contact at ``arm`` from the centre of mass: bounce along the normal, friction across."""
+    nx, ny, nz = normal
+    vx = car[VELOCITY] + (car[SPIN + 1] * arm[2] - car[SPIN + 2] * arm[1])
+    vy = car[VELOCITY + 1] + (car[SPIN + 2] * arm[0] - car[SPIN] * arm[2])
+    vz = car[VELOCITY + 2] + (car[SPIN] * arm[1] - car[SPIN + 1] * arm[0])
+    closing = -(vx * nx + vy * ny + vz * nz)
+    if closing <= 0.0:
+        return
+    bounce = 1.0 + (restitution if closing > tuning.rest_speed_mps else 0.0)
+    blow = bounce * closing / _inverse_mass(car, tuning, normal, arm)
+    jx, jy, jz = blow * nx, blow * ny, blow * nz
+    tx, ty, tz = vx + closing * nx, vy + closing * ny, vz + closing * nz
+    across = math.sqrt(tx * tx + ty * ty + tz * tz)
+    if across > 1e-9:
+        tx, ty, tz = tx / across, ty / across, tz / across
+        stopping = across / _inverse_mass(car, tuning, (tx, ty, tz), arm)
+        rub = min(tuning.wall_friction * blow, stopping)
+        jx, jy, jz = jx - rub * tx, jy - rub * ty, jz - rub * tz
+    add_velocity(car, jx, jy, jz)
+    wx, wy, wz = spin_change(
+        car, tuning, arm[1] * jz - arm[2] * jy, arm[2] * jx - arm[0] * jz, arm[0] * jy - arm[1] * jx
+    )
+    add_spin(car, wx, wy, wz)
+
+
+@kernel
+def _inverse_mass(
+    car: Floats, tuning: TuningArrays, along: tuple[float, float, float], arm: tuple[float, float, float]
+) -> float:
+    """Return the change of speed along a unit vector at ``arm`` that a unit impulse along it causes there."""
+    tx = arm[1] * along[2] - arm[2] * along[1]
+    ty = arm[2] * along[0] - arm[0] * along[2]
+    tz = arm[0] * along[1] - arm[1] * along[0]
+    wx, wy, wz = spin_change(car, tuning, tx, ty, tz)
+    return 1.0 + (wx * tx + wy * ty + wz * tz)

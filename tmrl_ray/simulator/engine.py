@@ -1,0 +1,132 @@
+"""Forwards and backwards: gears, engine, brakes, turbo pads. One force along the car, at its centre of mass."""
+
+from __future__ import annotations
+
+from tmrl_ray.simulator.car_state import (
+    FREE_WHEELING,
+    GEAR,
+    GEARBOX_STATE,
+    RPM,
+    SHIFT_TICKS_LEFT,
+    TURBO_KIND,
+    TURBO_TICKS_LEFT,
+    WHEEL_CONTACT,
+    WHEEL_MATERIAL,
+)
+from tmrl_ray.simulator.jit import kernel
+from tmrl_ray.simulator.lookup import interpolate, step_value
+from tmrl_ray.simulator.suspension import WHEELS
+from tmrl_ray.simulator.track import Floats, Material
+from tmrl_ray.simulator.tuning import BRAKE_LIMIT, ENGINE, KMH_PER_MPS, TICK_S, TOP_SPEED, TuningArrays
+
+TURBO = int(Material.TURBO)
+TURBO2 = int(Material.TURBO2)
+FREE_WHEEL = int(Material.FREE_WHEELING)
+NORMAL, SHIFTING, STANDING_START = 0, 1, 2
+CREEP_MPS = 0.3
+"""Below it the brake stands for "backwards"."""
+
+
+@kernel
+def touch_pads(car: Floats, tuning: TuningArrays) -> None:
+    """Start a turbo or the free wheel when a wheel stands on such a pad; let a running turbo run out."""
+    if car[TURBO_TICKS_LEFT] > 0.0:
+        car[TURBO_TICKS_LEFT] -= 1.0
+        if car[TURBO_TICKS_LEFT] == 0.0:
+            car[TURBO_KIND] = 0.0
+    for i in range(WHEELS):
+        if car[WHEEL_CONTACT + i] == 1.0:
+            material = int(car[WHEEL_MATERIAL + i])
+            if material == TURBO and car[TURBO_KIND] != TURBO2:
+                car[TURBO_KIND], car[TURBO_TICKS_LEFT] = TURBO, tuning.turbo_ticks
+            elif material == TURBO2:
+                car[TURBO_KIND], car[TURBO_TICKS_LEFT] = TURBO2, tuning.turbo2_ticks
+            elif material == FREE_WHEEL:
+                car[FREE_WHEELING] = 1.0
+
+
+@kernel
+def shift_gears(car: Floats, tuning: TuningArrays, forward: float, gas: float, reversing: bool) -> None:
+    """Choose the gear for a speed in m/s and set rpm, gearbox state and the ticks that a shift still takes."""
+    gear = int(car[GEAR])
+    if car[SHIFT_TICKS_LEFT] > 0.0:
+        car[SHIFT_TICKS_LEFT] -= 1.0
+    elif reversing:
+        gear = 0
+    elif gear == 0:
+        gear = 1
+    else:
+        rpm = max(forward, 0.0) * tuning.gear_ratios[gear - 1]
+        if gear < 5 and rpm >= tuning.shift_up[gear - 1] * tuning.max_rpm:
+            gear += 1
+            car[SHIFT_TICKS_LEFT] = tuning.shift_ticks
+        elif gear > 1 and rpm < tuning.shift_down[gear - 2] * tuning.max_rpm:
+            gear -= 1
+            car[SHIFT_TICKS_LEFT] = tuning.shift_ticks
+    car[GEAR] = gear
+    car[RPM] = min(abs(forward) * tuning.gear_ratios[max(gear - 1, 0)], tuning.max_rpm)
+    if car[SHIFT_TICKS_LEFT] > 0.0:
+        car[GEARBOX_STATE] = SHIFTING
+    elif car[GEARBOX_STATE] == SHIFTING or gas > 0.0 or reversing:
+        car[GEARBOX_STATE] = NORMAL
+
+
+@kernel
+def drive(car: Floats, tuning: TuningArrays, forward: float, gas: float, brake: bool, sliding: int) -> float:
+    """Return the acceleration along the car, m/s2, of engine, turbo, drag and brakes on the ground.
+
+    Args:
+        forward: speed along the car, m/s.
+        gas: 0..1.
+        brake: whether the brake is held.
+        sliding: how many wheels slide.
+    """
+    top_speed, engine, brake_grip = _surface(car, tuning)
+    reversing = brake and gas == 0.0 and forward < CREEP_MPS
+    shift_gears(car, tuning, forward, gas, reversing)
+    push = 0.0
+    if car[GEARBOX_STATE] != SHIFTING:
+        full = step_value(tuning.acceleration, max(forward, 0.0) * KMH_PER_MPS / top_speed)
+        boost = 0.0
+        if car[TURBO_KIND] == TURBO:
+            boost = tuning.turbo
+        elif car[TURBO_KIND] == TURBO2:
+            boost = tuning.turbo2
+        push = full * (gas * engine + boost)
+        if reversing and forward > -tuning.reverse_limit_mps:
+            push -= interpolate(tuning.reverse, -forward * KMH_PER_MPS) * engine
+    if forward > tuning.speed_limit_mps:
+        push = -tuning.over_limit_drag
+    drag = 0.0
+    if not reversing:
+        drag = (1.0 - gas) * (tuning.engine_drag + tuning.engine_drag_per_mps * abs(forward))
+        if brake:
+            drag += _brake(tuning, abs(forward), brake_grip, sliding)
+    stopping = abs(forward) / TICK_S + (push if push * forward > 0.0 else 0.0)
+    drag = min(drag, stopping)
+    return push - drag if forward > 0.0 else push + drag
+
+
+@kernel
+def _brake(tuning: TuningArrays, pace: float, grip: float, sliding: int) -> float:
+    limit = tuning.brake_limit_sliding if sliding > 0 else tuning.brake_limit
+    wanted = tuning.brake_base + tuning.brake_per_mps * pace
+    return float(min(wanted, limit * grip) * (1.0 - 0.125 * sliding))
+
+
+@kernel
+def _surface(car: Floats, tuning: TuningArrays) -> tuple[float, float, float]:
+    """Return the mean factors on top speed, engine and brakes under the wheels that touch the ground."""
+    top_speed, engine, brake, count = 0.0, 0.0, 0.0, 0.0
+    for axle in range(2):
+        a, b = 2 * axle, 2 * axle + 1
+        on_a, on_b = car[WHEEL_CONTACT + a], car[WHEEL_CONTACT + b]
+        row_a = tuning.materials[int(car[WHEEL_MATERIAL + a])]
+        row_b = tuning.materials[int(car[WHEEL_MATERIAL + b])]
+        top_speed += on_a * row_a[TOP_SPEED] + on_b * row_b[TOP_SPEED]
+        engine += on_a * row_a[ENGINE] + on_b * row_b[ENGINE]
+        brake += on_a * row_a[BRAKE_LIMIT] + on_b * row_b[BRAKE_LIMIT]
+        count += on_a + on_b
+    if count == 0.0:
+        return 1.0, 0.0, 0.0
+    return top_speed / count, engine / count, brake / count
