@@ -18,7 +18,7 @@ def interpolate(table: Floats, x: float) -> float:
     for row in range(1, rows):
         if x < table[row, 0]:
             share = (x - table[row - 1, 0]) / (table[row, 0] - table[row - 1, 0])
-            return float(table[row - 1, 1] + (table[row, 1] - table[row - 1, 1]) * share
+            return float(table[row - 1, 1] + (table[row, 1] - table[row - 1, 1]) * share)
     return float(table[rows - 1, 1])
 
 
