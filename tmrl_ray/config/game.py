@@ -6,9 +6,9 @@ Names and defaults follow the public training configurations of TMNF agents, wit
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat
 
 from tmrl_ray.config.settings import Settings
 
@@ -32,32 +32,28 @@ class GameSettings(Settings):
     """How many times faster than real time the game may run; the simulator runs as fast as it is driven."""
 
 
+class Patience(Settings):
+    """How long to wait for a game before giving it up."""
+
+    connect_s: PositiveFloat = 10.0
+    """For a connection to be accepted."""
+    greeting_s: PositiveFloat = 120.0
+    """For the game to say hello on a new connection: a game that is starting does so in its menus."""
+    load_s: PositiveFloat = 60.0
+    """For a map to be loaded and its race to be at the start line."""
+    answer_s: PositiveFloat = 10.0
+    """For anything else: the next decision of a race, a picture, a state."""
+
+
 class ConnectionSettings(Settings):
-    """Where a game listens, and for how long each side waits for the other."""
+    """Where a game listens, and how patient we are with it."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """Host name or address of the machine on which the game runs."""
     port: Port = 8478
     """TCP port of the game's plugin, or of ``tmrl-ray game serve``; further instances take the ports after it."""
-    connect_timeout_s: PositiveFloat = 30.0
-    """How long to go on trying until a game accepts the connection; the first start of a game takes a while."""
-    answer_timeout_s: PositiveFloat = 10.0
-    """How long the game may take for the next message while a race runs; after that it counts as hung."""
-    map_timeout_s: PositiveFloat = 60.0
-    """How long the game may take to load a map."""
-    silence_racing_ms: Annotated[int, Field(ge=100)] = 10_100
-    """During a race the game drops us when we are silent for longer than this."""
-    silence_parked_ms: Annotated[int, Field(ge=100)] = 600_000_000
-    """The same between two races, when the game stands still until we come back to it."""
-
-    @model_validator(mode="after")
-    def _parked_waits_longer(self) -> Self:
-        if self.silence_parked_ms < self.silence_racing_ms:
-            raise ValueError(
-                f"silence_parked_ms = {self.silence_parked_ms} must be at least "
-                f"silence_racing_ms = {self.silence_racing_ms}: between races the game waits for us"
-            )
-        return self
+    patience: Patience = Patience()
+    """How long to wait for it."""
 
 
 class SimulatorSettings(Settings):
