@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from tmrl_ray.config.game import Patience
 from tmrl_ray.errors import (
     GameGoneError,
     GameHungError,
@@ -19,7 +20,6 @@ from tmrl_ray.game.client import (
     Frame,
     GameClient,
     LapCountChanged,
-    Patience,
     RunStep,
 )
 from tmrl_ray.game.connection import Address

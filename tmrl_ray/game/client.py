@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tmrl_ray.config.game import Patience
 from tmrl_ray.errors import GameLostError, GameProtocolError, InvalidInputError
 from tmrl_ray.game.connection import Address, Connection, Deadline, always
 from tmrl_ray.game.inputs import Inputs
@@ -41,20 +41,6 @@ from tmrl_ray.game.sim_state import MAX_STATE_BYTES
 
 _SHOWN_BYTES = 32
 """How much of what the game sent an error message shows."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long to wait for a game, in seconds, before giving it up."""
-
-    connect_s: float = 10.0
-    """For a connection to be accepted."""
-    greeting_s: float = 120.0
-    """For the game to say hello on a new connection: a game that is starting does so in its menus."""
-    load_s: float = 60.0
-    """For a map to be loaded and its race to be at the start line."""
-    answer_s: float = 10.0
-    """For anything else: the next decision of a race, a picture, a state."""
 
 
 class Connected(NamedTuple):
@@ -183,6 +169,10 @@ class GameClient:
             raise RuntimeError("no call is open: there is nothing to answer")
         self._outgoing += INT32.pack(self.open_call)
         self.open_call = None
+        self._flush(Deadline(self.patience.answer_s))
+
+    def flush(self) -> None:
+        """Send what is queued now, and leave the call open."""
         self._flush(Deadline(self.patience.answer_s))
 
     def set_speed(self, speed: float) -> None:
