@@ -52,6 +52,10 @@ def test_no_file_is_too_long() -> None:
     assert {name: length for name, length in lengths.items() if length > MOST_LINES} == {}
 
 
+def is_setter(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any(isinstance(each, ast.Attribute) and each.attr == "setter" for each in method.decorator_list)
+
+
 def undocumented(path: Path) -> Iterator[str]:
     """Yield what is public in a file of the package and has no docstring.
 
@@ -69,7 +73,9 @@ def undocumented(path: Path) -> Iterator[str]:
             yield f"{name_of(path)}: {node.name}"
         if isinstance(node, ast.ClassDef) and not node.bases:
             for method in node.body:
-                if isinstance(method, functions) and not method.name.startswith("_") and not ast.get_docstring(method):
+                if not isinstance(method, functions) or method.name.startswith("_") or is_setter(method):
+                    continue
+                if not ast.get_docstring(method):
                     yield f"{name_of(path)}: {node.name}.{method.name}"
 
 
