@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmrl_ray.errors import GbxError
+from tmrl_ray.game.gbx.controls import MAX_RACE_MS
 from tmrl_ray.game.gbx.ghost import Ghost
 
 Floats = NDArray[np.float64]
@@ -23,6 +24,8 @@ BELOW_M: Final = 4.0
 """A line that is lower than this under a gate's centre is on a road beneath it (one storey of blocks is 8 m)."""
 SEPARATE_PASSES_M: Final = 100.0
 """Two places on a line this far apart along it are two passes of a gate: laps, or a road that crosses itself."""
+MAX_LINE_M: Final = 1_000_000.0
+"""Two hours at 500 km/h."""
 _DENSE_S: Final = 0.01
 
 
@@ -57,6 +60,8 @@ def line_from_ghost(ghost: Ghost, *, spacing_m: float = 0.5, beyond_finish_m: fl
     """
     if ghost.race_time_ms is None:
         raise GbxError(f"the ghost of {ghost.login!r} did not finish: its way is no reference line")
+    if ghost.race_time_ms > MAX_RACE_MS:
+        raise GbxError(f"the ghost of {ghost.login!r} took {ghost.race_time_ms} ms: no race is that long")
     times_s, positions = _driven(ghost)
     if len(times_s) < 2:
         raise GbxError(f"the trace of {ghost.login!r} has {len(times_s)} samples before the finish, 2 are needed")
@@ -66,10 +71,13 @@ def line_from_ghost(ghost: Ghost, *, spacing_m: float = 0.5, beyond_finish_m: fl
     points = points[np.append(True, moved)]
     if len(points) < 2:
         raise GbxError(f"the ghost of {ghost.login!r} did not move")
-    direction = points[-1] - points[-2]
-    end = points[-1] + direction / np.linalg.norm(direction) * beyond_finish_m
-    points = np.vstack((points, end))
+    direction = (points[-1] - points[-2]) / np.linalg.norm(points[-1] - points[-2])
+    last_mps = np.linalg.norm(positions[-1] - positions[-2]) / (times_s[-1] - times_s[-2])
+    to_finish_m = last_mps * (ghost.race_time_ms / 1000 - times_s[-1])
+    points = np.vstack((points, points[-1] + direction * (to_finish_m + beyond_finish_m)))
     along = np.append(0.0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1)))
+    if not along[-1] <= MAX_LINE_M:
+        raise GbxError(f"the way of {ghost.login!r} is {along[-1]:.3g} m: no race is that long")
     wanted = np.arange(0.0, along[-1], spacing_m)
     return np.stack([np.interp(wanted, along, points[:, axis]) for axis in range(3)], axis=1)
 
@@ -77,12 +85,16 @@ def line_from_ghost(ghost: Ghost, *, spacing_m: float = 0.5, beyond_finish_m: fl
 def _driven(ghost: Ghost) -> tuple[Floats, Floats]:
     """Return the times and positions that lead to the finish: not what a respawn undid, nor what came after."""
     samples = ghost.samples
-    times_ms = np.rint(samples.times_s * 1000)
+    times_ms, positions = np.rint(samples.times_s * 1000), samples.positions
     kept = times_ms <= (ghost.race_time_ms or 0)
     for respawn_ms in ghost.respawn_times_ms:
-        passed = max((time for time in ghost.checkpoint_times_ms if time <= respawn_ms), default=0)
-        kept &= ~((times_ms > passed) & (times_ms <= respawn_ms + samples.period_ms))
-    return samples.times_s[kept], samples.positions[kept]
+        after = int(np.searchsorted(times_ms, respawn_ms + samples.period_ms, side="right"))
+        passed_ms = max((time for time in ghost.checkpoint_times_ms if time <= respawn_ms), default=0)
+        before = max(int(np.searchsorted(times_ms, passed_ms + samples.period_ms, side="right")), 1)
+        if after < len(positions):
+            back = int(np.argmin(np.linalg.norm(positions[:before] - positions[after], axis=1)))
+            kept[max(back, 1) : after] = False
+    return samples.times_s[kept], positions[kept]
 
 
 def _cubic(times: Floats, points: Floats, wanted: Floats) -> Floats:

@@ -139,6 +139,8 @@ def _samples(reader: Reader) -> Samples | None:
         if count != len(raw):
             reader.fail(f"{count} times for {len(raw)} samples")
         times_ms = np.array([reader.u32() for _ in range(count)], dtype=np.float64)
+    if (np.diff(times_ms) <= 0).any():
+        reader.fail("the samples do not follow each other in time")
     if not np.isfinite(raw["position"]).all():
         reader.fail("a position is not finite")
     return _decoded(raw, times_ms, period_ms)
