@@ -54,21 +54,13 @@ class Mesh:
         self._count += len(flat)
         return indices.reshape(np.asarray(points).shape[:-1])
 
-    def add_triangles(
-        self,
-        triangles: Indices,
-        uv: NDArray[np.floating],
-        surface: Surface,
-        *,
-        materials: NDArray[np.uint8] | None = None,
-        paints: NDArray[np.uint8] | None = None,
-    ) -> None:
-        """Add triangles (F, 3) with texture coordinates (F, 3, 2); arrays (F,) replace the surface's single values."""
+    def add_triangles(self, triangles: Indices, uv: Floats, surface: Surface) -> None:
+        """Add triangles (F, 3) of one surface, with texture coordinates (F, 3, 2)."""
         count = len(triangles)
         self._triangles.append(triangles)
         self._uv.append(uv.astype(np.float32))
-        self._materials.append(np.full(count, surface.material, np.uint8) if materials is None else materials)
-        self._paints.append(np.full(count, surface.paint, np.uint8) if paints is None else paints)
+        self._materials.append(np.full(count, surface.material, np.uint8))
+        self._paints.append(np.full(count, surface.paint, np.uint8))
         self._solid.append(np.full(count, surface.solid))
 
     def add_strip(self, right: Indices, left: Indices, uv_right: Floats, uv_left: Floats, surface: Surface) -> None:

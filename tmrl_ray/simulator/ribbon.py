@@ -6,7 +6,7 @@ the next, and so does a fork. Frames follow the car's convention: left = up x fo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,12 @@ class Ribbon:
 
     def __len__(self) -> int:
         return len(self.points)
+
+    def part(self, first: int, last: int) -> Ribbon:
+        """Return the road between two samples, both included."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
+        cut = {name: a[first : last + 1] for name, a in arrays.items() if isinstance(a, np.ndarray)}
+        return replace(self, **cut)
 
 
 def line_pose(point: Floats, forward: Floats, up: Floats) -> Pose:

@@ -84,24 +84,17 @@ def _add_surface(mesh: Mesh, ribbon: Ribbon) -> Rows:
     at = sample[row]
     lateral = ribbon.left_m[at] - (ribbon.left_m[at] + ribbon.right_m[at]) * fraction
     index = mesh.add_vertices(ribbon.points[at] + lateral[:, None] * ribbon.left[at])
-    uv = np.stack([lateral, ribbon.distance[at]], axis=1)
+    middle = (ribbon.left_m - ribbon.right_m)[at] / 2
+    uv = np.stack([lateral - middle, ribbon.distance[at]], axis=1)
 
-    pairs = np.stack([lanes[:-1], lanes[1:]], axis=1)
-    for here, there in np.unique(pairs, axis=0):
-        stretches = np.flatnonzero((pairs == (here, there)).all(axis=1))
+    kinds = np.stack([lanes[:-1], lanes[1:], ribbon.material[sample[:-1]]], axis=1)
+    for here, there, material in np.unique(kinds, axis=0):
+        stretches = np.flatnonzero((kinds == (here, there, material)).all(axis=1))
         which, along = _row_pattern(int(here), int(there))
-        local = np.where(which[None] == 0, start[stretches, None, None], start[stretches + 1, None, None]) + along[None]
-        triangles = local.reshape(-1, 3)
-        materials = np.repeat(ribbon.material[sample[stretches]], len(along))
-        paints = np.array([paint_of(m) for m in range(256) if m in set(Material)], dtype=np.uint8)
-        paints = paints[np.searchsorted(sorted(Material), materials)]
-        mesh.add_triangles(
-            index[triangles],
-            uv[triangles],
-            Surface(Material.ASPHALT, Paint.ROAD),
-            materials=materials.astype(np.uint8),
-            paints=paints,
-        )
+        first, second = start[stretches, None, None], start[stretches + 1, None, None]
+        corners = (np.where(which == 0, first, second) + along).reshape(-1, 3)
+        surface = Surface(Material(int(material)), paint_of(int(material)))
+        mesh.add_triangles(index[corners], uv[corners], surface)
     return Rows(sample, lanes, index[start[:-1]], index[start[1:] - 1])
 
 

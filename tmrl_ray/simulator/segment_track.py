@@ -108,6 +108,7 @@ class _Main:
         self.spec = spec
         self.expansion = expansion
         self.closed = spec.laps is not None
+        self.lead_in_m = 0.0 if self.closed else LEAD_IN_M
         if self.closed and expansion.gaps:
             raise TrackError(f"track {spec.name!r}: a closed track cannot have a gap")
         self.ways: list[Way] = []
@@ -123,8 +124,7 @@ class _Main:
     def _follow_parts(self) -> None:
         heading = math.radians(self.spec.start.heading)
         point = np.array(self.spec.start.position)
-        if not self.closed:
-            point = point - LEAD_IN_M * np.array([math.sin(heading), 0.0, math.cos(heading)])
+        point = point - self.lead_in_m * np.array([math.sin(heading), 0.0, math.cos(heading)])
         begin = Begin(point, heading)
         for k, wanted in enumerate(self.expansion.parts):
             way = follow(wanted, begin, self.spec.easing, closed=self.closed)
@@ -159,7 +159,7 @@ class _Main:
             ranges = pieces_between(cuts, len(way.wanted))
             for j, ((first, last), width) in enumerate(zip(ranges, eased, strict=True)):
                 ends = Ends(j == 0 and not self.closed, j == len(ranges) - 1 and not self.closed)
-                distance = self.line.count * SPACING_M
+                distance = self.line.count * SPACING_M - self.lead_in_m
                 self.roads.append(ribbon_of(way, first, last, width, distance_m=distance, ends=ends))
                 is_last = j == len(ranges) - 1 and not self.closed
                 nodes, own = slice(first, last + is_last), slice(0, last - first + is_last)
@@ -179,7 +179,7 @@ class _Main:
     def layout(self, roads: list[Ribbon]) -> Layout:
         """Return the layout with these roads."""
         marks = [(kind, self.first_node[part] + node) for kind, part, node in self.expansion.marks]
-        spawn = 0 if self.closed else round(LEAD_IN_M / SPACING_M)
+        spawn = round(self.lead_in_m / SPACING_M)
         finish = self.line.count + round(START_ARCH_M / SPACING_M)
         return Layout(
             name=self.spec.name,
@@ -243,7 +243,7 @@ def _lay_branch(spec: TrackSpec, branch: Branch, main: _Main) -> list[Ribbon]:
     ways = _fitted(spec, branch, ways, end, float(joined_at.heading[joined_node]))
 
     ribbons = []
-    distance = (main.first_node[part] + node) * SPACING_M
+    distance = (main.first_node[part] + node) * SPACING_M - main.lead_in_m
     for k, way in enumerate(ways):
         (width,) = widths(way.wanted, spec.easing, [])
         ends = Ends(k > 0, k < len(ways) - 1)

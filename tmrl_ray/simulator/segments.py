@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tmrl_ray.simulator.ribbon import SPACING_M, Ribbon, smooth, unit
 from tmrl_ray.simulator.track import Floats, Material
-from tmrl_ray.simulator.track_file import Curve, Easing, Gap, Loop, Road, Segment, Shoulder, Straight, Stretch
+from tmrl_ray.simulator.track_file import Curve, Easing, Gap, Loop, Road, Segment, Straight, Stretch
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -140,8 +140,7 @@ def _stretches(segment: Straight | Curve | Loop, road: Road) -> Stretches:
     side = -1 if isinstance(segment, Curve) and segment.curve == "right" else 1
     walls = options.walls or road.walls
     wall_m = options.wall_height or road.wall_height
-    shoulder = road.shoulder if options.shoulder is None else options.shoulder
-    verge = shoulder if isinstance(shoulder, Shoulder) else None
+    verge = options.shoulder if "shoulder" in options.model_fields_set else road.shoulder
     half = (options.width or road.width) / 2
     values = {
         "curvature": curvature,

@@ -129,7 +129,8 @@ class Track:
     paints: NDArray[np.uint8]
     """(F,) :class:`Paint`."""
     uv: NDArray[np.float32]
-    """(F, 3, 2) metres on the surface at each corner: u across (left is positive), v along."""
+    """(F, 3, 2) metres on the surface at each corner: u across (left is positive, on the road 0 is its
+    middle), v along (on the road from the spawn)."""
     solid: NDArray[np.bool_]
     """(F,) false for what is only drawn: arches, banners."""
     gates: tuple[Gate, ...]

@@ -117,8 +117,8 @@ class Stretch(_Model):
     """On which sides walls stand."""
     wall_height: float | None = Field(default=None, ge=0.2, le=12)
     """Metres above the road."""
-    shoulder: Shoulder | Literal["none"] | None = None
-    """Strips beside the road."""
+    shoulder: Shoulder | None = None
+    """Strips beside the road; null, when written: none here."""
     tunnel: bool = False
     """Whether the road runs through a tunnel."""
     bank: float = Field(default=0.0, ge=-80, le=80)
@@ -184,7 +184,7 @@ MARKERS = ("checkpoint", "finish")
 def _kind_of(value: Any) -> str:
     if isinstance(value, str):
         return "marker"
-    keys = value if isinstance(value, dict) else type(value).model_fields
+    keys = value if isinstance(value, dict) else getattr(type(value), "model_fields", ())
     return next((kind for kind in KINDS if kind in keys), "unknown")
 
 
@@ -271,6 +271,16 @@ class CheckpointNear(_Model):
     """World position, metres; the line must pass within ``CHECKPOINT_REACH_M``."""
 
 
+def _checkpoint_kind(value: Any) -> str:
+    keys = value if isinstance(value, dict) else getattr(type(value), "model_fields", ())
+    return next((kind for kind in ("at", "near") if kind in keys), "unknown")
+
+
+Checkpoint = Annotated[
+    Annotated[CheckpointAt, Tag("at")] | Annotated[CheckpointNear, Tag("near")], Discriminator(_checkpoint_kind)
+]
+
+
 class Line(_Model):
     """A road along a line of positions."""
 
@@ -292,7 +302,7 @@ class Line(_Model):
     """Stretches with walls."""
     gaps: tuple[GapRange, ...] = ()
     """Stretches without road."""
-    checkpoints: tuple[CheckpointAt | CheckpointNear, ...] = ()
+    checkpoints: tuple[Checkpoint, ...] = ()
     """Where the checkpoints are."""
     finish: float | None = Field(default=None, gt=0)
     """Metres along the line; left out: the end of the line."""
