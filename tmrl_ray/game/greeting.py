@@ -45,7 +45,7 @@ def map_command(name: str) -> str:
         raise InvalidInputError(
             f"{name!r} cannot be a map's name", hint="Give its path below the game's Tracks folder, without quotes."
         )
-    return f'map "{name}"' if " " in name else f"map {name}"
+    return f'map "{name}"' if set(name) & set(" ;#") else f"map {name}"
 
 
 def greet(client: GameClient, settings: GameSettings, player: str | None) -> int | None:
