@@ -45,7 +45,7 @@ def read_line(path: Path) -> Floats:
         raise TrackError(f"{path}: cannot be read as a .npy file of positions: {error}") from error
     if points.ndim != 2 or points.shape[1] != 3 or points.dtype.kind not in "fiu":
         raise TrackError(f"{path}: holds {points.dtype} {points.shape}, a line must be numbers (N, 3)")
-    points = points.astype(np.float64)
+    points = np.asarray(points, dtype=np.float64)
     if not np.isfinite(points).all():
         row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
         raise TrackError(f"{path}: position {row} is not finite: {points[row].tolist()}")
@@ -76,15 +76,20 @@ def write_track_yaml(points: Floats, destination: Path, *, name: str | None = No
     """
     data = destination.with_suffix(".npy")
     if line is None:
-        length = float(np.sqrt((np.diff(points, axis=0) ** 2).sum(axis=1)).sum())
-        places = np.arange(CHECKPOINT_EVERY_M, length - CHECKPOINT_EVERY_M / 2, CHECKPOINT_EVERY_M)
-        line = Line(file=data.name, checkpoints=tuple(CheckpointAt(at=float(at)) for at in places))
+        line = Line(file=data.name, checkpoints=evenly_spaced_checkpoints(points))
     said = line.model_dump(by_alias=True, exclude_unset=True) | {"file": data.name}
     spec = TrackSpec.model_validate({"name": name or destination.stem, "line": said})
     lay_line(spec, points)
     destination.parent.mkdir(parents=True, exist_ok=True)
     np.save(data, points)
     destination.write_text(format_track(spec), encoding="utf-8")
+
+
+def evenly_spaced_checkpoints(points: Floats) -> tuple[CheckpointAt, ...]:
+    """Return a checkpoint every 400 m of a line (N, 3), none near its end."""
+    length = float(np.sqrt((np.diff(points, axis=0) ** 2).sum(axis=1)).sum())
+    places = np.arange(CHECKPOINT_EVERY_M, length - CHECKPOINT_EVERY_M / 2, CHECKPOINT_EVERY_M)
+    return tuple(CheckpointAt(at=float(at)) for at in places)
 
 
 def lay_line(spec: TrackSpec, positions: Floats) -> Layout:
@@ -180,7 +185,7 @@ def _samples(
 
 def _road(line: Line, points: Floats, forward: Floats, up: Floats, *, spawn: int) -> Ribbon:
     count = len(points)
-    distance = (np.arange(count) - spawn) * SPACING_M
+    distance: Floats = (np.arange(count, dtype=np.float64) - spawn) * SPACING_M
     material = np.full(count, material_of(line.material), dtype=np.uint8)
     for piece in line.materials:
         material[(distance >= piece.start) & (distance < piece.end)] = material_of(piece.material)
