@@ -6,6 +6,7 @@ game's: inputs that are set while the clock shows T act in the tick T -> T + 10;
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from tmrl_ray.game.inputs import RELEASED, Inputs
@@ -39,6 +40,8 @@ class Race:
         self._codec = StateCodec(track)
         self._arrays = blank_arrays(track)
         self._input_log: list[tuple[int, Inputs]] = []
+        self._script: dict[int, Inputs] = {}
+        self._script_times: list[int] = []
         self.restart()
 
     # What is known about the race.
@@ -150,11 +153,38 @@ class Race:
         Returns:
             How many gates were passed in the last of these ticks.
         """
+        if self._script:
+            return self._advance_by_script(period_ms, stop_ms)
         return int(advance(self._arrays, self._contacts, self._tuning, period_ms, stop_ms))
+
+    def _advance_by_script(self, period_ms: int, stop_ms: int) -> int:
+        while True:
+            now = self.race_time_ms
+            if now in self._script:
+                self.set_inputs(self._script[now])
+            next_index = bisect_right(self._script_times, now)
+            script_ms = self._script_times[next_index] if next_index < len(self._script_times) else NEVER_MS
+            pause_ms = stop_ms if now < stop_ms < script_ms or script_ms == NEVER_MS else script_ms
+            passed = int(advance(self._arrays, self._contacts, self._tuning, period_ms, pause_ms))
+            if passed or self.run_step_due(period_ms) or self.race_time_ms == stop_ms:
+                return passed
 
     def tick(self) -> int:
         """Play one tick and return how many gates were passed in it."""
         return self.advance()
+
+    def play_script(self, changes: Sequence[tuple[int, Inputs]]) -> None:
+        """Set inputs at given race times, in this race and in all that follow it; an empty script plays nothing.
+
+        Args:
+            changes: race time in ms, and what is held from then on, in rising order.
+        """
+        self._script = dict(changes)
+        self._script_times = sorted(self._script)
+
+    def end(self) -> None:
+        """End the race where it is: its clock stops, no gate counts any more."""
+        self._arrays.ledger[rs.FINISHED] = 1
 
     def prevent_finish(self) -> bool:
         """Take the finish back in the tick in which it was passed, so that the race goes on; tell whether it was."""

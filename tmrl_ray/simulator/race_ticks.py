@@ -54,7 +54,8 @@ def write_dyna(car: Floats, out: NDArray[np.float32]) -> None:
 
 @kernel
 def _nose(car: Floats, axis: int) -> float:
-    return car[cs.POSITION + axis] + GATE_REACH_M * car[cs.ROTATION + 3 * axis + 2]
+    nose: float = car[cs.POSITION + axis] + GATE_REACH_M * car[cs.ROTATION + 3 * axis + 2]
+    return nose
 
 
 @kernel
@@ -75,9 +76,11 @@ def _crosses(gate: Floats, ax: float, ay: float, az: float, bx: float, by: float
     x = ax + share * (bx - ax)
     y = ay + share * (by - ay)
     z = az + share * (bz - az)
-    aside = x * gate[rs.GATE_LEFT] + y * gate[rs.GATE_LEFT + 1] + z * gate[rs.GATE_LEFT + 2]
-    above = x * gate[rs.GATE_UP] + y * gate[rs.GATE_UP + 1] + z * gate[rs.GATE_UP + 2]
-    return abs(aside) <= gate[rs.GATE_HALF_WIDTH] and -BELOW_GATE_M <= above <= gate[rs.GATE_HEIGHT]
+    aside: float = x * gate[rs.GATE_LEFT] + y * gate[rs.GATE_LEFT + 1] + z * gate[rs.GATE_LEFT + 2]
+    above: float = x * gate[rs.GATE_UP] + y * gate[rs.GATE_UP + 1] + z * gate[rs.GATE_UP + 2]
+    half_width: float = gate[rs.GATE_HALF_WIDTH]
+    height: float = gate[rs.GATE_HEIGHT]
+    return abs(aside) <= half_width and -BELOW_GATE_M <= above <= height
 
 
 @kernel
