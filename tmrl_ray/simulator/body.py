@@ -1,6 +1,6 @@
 """The body of the car: ten spheres against walls, ceilings and ground, and the move of the car through a tick.
 
-Last part of a tick. A tick without a triangle near the body is one straight move. Otherwise the move is cut into steps
+First part of a tick. A tick without a triangle near the body is one straight move. Otherwise the move is cut into steps
 shorter than a sphere's radius, so that no wall, ramp or thin road is passed through at any speed.
 """
 
@@ -33,17 +33,8 @@ GROUND_COSINE = 0.7
 
 
 @kernel
-def move_body(
-    car: Floats,
-    contacts: ContactArrays,
-    tuning: TuningArrays,
-    lift: tuple[float, float, float, float, float, float],
-) -> None:
-    """Move the car through one tick with its velocity and spin, and let its body hit what is in the way.
-
-    Args:
-        lift: a move, metres, and a turn, radians, world, on top of it: see :func:`suspension.push_out`.
-    """
+def move_body(car: Floats, contacts: ContactArrays, tuning: TuningArrays) -> None:
+    """Move the car through one tick with its velocity and spin, and let its body hit what is in the way."""
     speed = math.sqrt(
         car[VELOCITY] * car[VELOCITY] + car[VELOCITY + 1] * car[VELOCITY + 1] + car[VELOCITY + 2] * car[VELOCITY + 2]
     )
@@ -51,18 +42,17 @@ def move_body(
     near = body_is_near(car, contacts, tuning, speed * TICK_S)
     if near:
         steps = min(int(speed * TICK_S / STEP_M) + 1, MOST_STEPS)
-    share = 1.0 / steps
-    step_s = TICK_S * share
+    step_s = TICK_S / steps
     for _ in range(steps):
         move_pose(
             car,
             tuning,
-            car[VELOCITY] * step_s + lift[0] * share,
-            car[VELOCITY + 1] * step_s + lift[1] * share,
-            car[VELOCITY + 2] * step_s + lift[2] * share,
-            car[SPIN] * step_s + lift[3] * share,
-            car[SPIN + 1] * step_s + lift[4] * share,
-            car[SPIN + 2] * step_s + lift[5] * share,
+            car[VELOCITY] * step_s,
+            car[VELOCITY + 1] * step_s,
+            car[VELOCITY + 2] * step_s,
+            car[SPIN] * step_s,
+            car[SPIN + 1] * step_s,
+            car[SPIN + 2] * step_s,
         )
         if near:
             _hit(car, contacts, tuning)

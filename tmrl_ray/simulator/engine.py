@@ -23,6 +23,7 @@ TURBO = int(Material.TURBO)
 TURBO2 = int(Material.TURBO2)
 FREE_WHEEL = int(Material.FREE_WHEELING)
 NORMAL, SHIFTING, STANDING_START = 0, 1, 2
+GEARS = 5
 CREEP_MPS = 0.3
 """Below it the brake stands for "backwards"."""
 
@@ -47,28 +48,45 @@ def touch_pads(car: Floats, tuning: TuningArrays) -> None:
 
 @kernel
 def shift_gears(car: Floats, tuning: TuningArrays, forward: float, gas: float, reversing: bool) -> None:
-    """Choose the gear for a speed in m/s and set rpm, gearbox state and the ticks that a shift still takes."""
-    gear = int(car[GEAR])
-    if car[SHIFT_TICKS_LEFT] > 0.0:
+    """Choose the gear for a speed in m/s, and move the rpm towards what gear and speed ask for.
+
+    A shift opens the clutch for some ticks; then the rpm moves to those of the new gear, and the shift ends when it is
+    there. This is why the shift from 1 to 2 takes 0.28 s and that from 4 to 5 only 0.16 s in recorded races.
+    """
+    gear, state = int(car[GEAR]), int(car[GEARBOX_STATE])
+    rpm, held = car[RPM], car[SHIFT_TICKS_LEFT] > 0.0
+    if state != SHIFTING:
+        chosen = _choose_gear(tuning, gear, rpm, reversing)
+        if chosen != gear and min(chosen, gear) > 0:
+            state, held = SHIFTING, tuning.clutch_ticks > 0.0
+            car[SHIFT_TICKS_LEFT] = tuning.clutch_ticks
+        gear = chosen
+    wanted = min(abs(forward) * tuning.gear_ratios[max(gear - 1, 0)], tuning.max_rpm)
+    if state == STANDING_START:
+        if wanted >= tuning.launch_rpm or reversing:
+            state = NORMAL
+        elif gas > 0.0:
+            wanted = tuning.max_rpm
+    if held:
         car[SHIFT_TICKS_LEFT] -= 1.0
-    elif reversing:
-        gear = 0
-    elif gear == 0:
-        gear = 1
     else:
-        rpm = max(forward, 0.0) * tuning.gear_ratios[gear - 1]
-        if gear < 5 and rpm >= tuning.shift_up[gear - 1] * tuning.max_rpm:
-            gear += 1
-            car[SHIFT_TICKS_LEFT] = tuning.shift_ticks
-        elif gear > 1 and rpm < tuning.shift_down[gear - 2] * tuning.max_rpm:
-            gear -= 1
-            car[SHIFT_TICKS_LEFT] = tuning.shift_ticks
-    car[GEAR] = gear
-    car[RPM] = min(abs(forward) * tuning.gear_ratios[max(gear - 1, 0)], tuning.max_rpm)
-    if car[SHIFT_TICKS_LEFT] > 0.0:
-        car[GEARBOX_STATE] = SHIFTING
-    elif car[GEARBOX_STATE] == SHIFTING or gas > 0.0 or reversing:
-        car[GEARBOX_STATE] = NORMAL
+        rpm += min(max(wanted - rpm, -tuning.rpm_fall * TICK_S), tuning.rpm_rise * TICK_S)
+        if state == SHIFTING and rpm == wanted:
+            state = NORMAL
+    car[GEAR], car[GEARBOX_STATE], car[RPM] = gear, state, rpm
+
+
+@kernel
+def _choose_gear(tuning: TuningArrays, gear: int, rpm: float, reversing: bool) -> int:
+    if reversing:
+        return 0
+    if gear == 0:
+        return 1
+    if gear < GEARS and rpm >= tuning.shift_up[gear - 1] * tuning.max_rpm:
+        return gear + 1
+    if gear > 1 and rpm < tuning.shift_down[gear - 2] * tuning.max_rpm:
+        return gear - 1
+    return gear
 
 
 @kernel
@@ -84,17 +102,15 @@ def drive(car: Floats, tuning: TuningArrays, forward: float, gas: float, brake: 
     top_speed, engine, brake_grip = _surface(car, tuning)
     reversing = brake and gas == 0.0 and forward < CREEP_MPS
     shift_gears(car, tuning, forward, gas, reversing)
-    push = 0.0
-    if car[GEARBOX_STATE] != SHIFTING:
-        full = step_value(tuning.acceleration, max(forward, 0.0) * KMH_PER_MPS / top_speed)
-        boost = 0.0
-        if car[TURBO_KIND] == TURBO:
-            boost = tuning.turbo
-        elif car[TURBO_KIND] == TURBO2:
-            boost = tuning.turbo2
-        push = full * (gas * engine + boost)
-        if reversing and forward > -tuning.reverse_limit_mps:
-            push -= interpolate(tuning.reverse, -forward * KMH_PER_MPS) * engine
+    boost = 0.0
+    if car[TURBO_KIND] == TURBO:
+        boost = tuning.turbo
+    elif car[TURBO_KIND] == TURBO2:
+        boost = tuning.turbo2
+    throttle = gas * engine if car[GEARBOX_STATE] != SHIFTING else 0.0
+    push = (throttle + boost) * step_value(tuning.acceleration, max(forward, 0.0) * KMH_PER_MPS / top_speed)
+    if reversing and forward > -tuning.reverse_limit_mps:
+        push -= interpolate(tuning.reverse, -forward * KMH_PER_MPS) * engine
     if forward > tuning.speed_limit_mps:
         push = -tuning.over_limit_drag
     drag = 0.0

@@ -120,8 +120,15 @@ class CarTuning(Settings):
     """Share of ``max_rpm`` at which gears 1 to 4 shift up: 101.7, 162, 235, 342 km/h. Public."""
     shift_down: tuple[float, ...] = (0.5, 0.57, 0.55, 0.6)
     """Share of ``max_rpm`` below which gears 2 to 5 shift down: 90, 141, 198, 280 km/h. Public."""
-    shift_ticks: Annotated[int, Field(ge=0)] = 28
-    """The engine does not push for so long in a shift. Measured: 0.27 to 0.30 s at 102.4 km/h."""
+    clutch_ticks: Annotated[int, Field(ge=0)] = 4
+    """A shift opens the clutch for so long before the rpm moves; the engine does not push in a shift. Measured: with
+    ``rpm_fall`` it makes the plateau of 0.27 to 0.30 s at 102.4 km/h, and those of 0.15 to 0.20 s in later gears."""
+    rpm_rise: Positive = 10000.0
+    """How fast the rpm can rise, rpm per second. Measured at the start of recorded races."""
+    rpm_fall: Positive = 17000.0
+    """How fast they can fall. Measured in the shifts of recorded races."""
+    launch_rpm: Positive = 1200.0
+    """A standing start ends when the speed asks for so many rpm; until then they rise freely with the gas. Measured."""
     engine_drag: NotNegative = 1.0
     """Slow-down with the gas released, m/s2, at any speed. Public."""
     engine_drag_per_mps: NotNegative = 0.3
@@ -144,7 +151,7 @@ class CarTuning(Settings):
     # Steering
     steer_slew: Positive = 20.0
     """Full locks per second. Public."""
-    steer_torque: Table = (
+    steer_force: Table = (
         (0.0, 16.0),
         (50.0, 10.4),
         (100.0, 8.5),
@@ -154,14 +161,15 @@ class CarTuning(Settings):
         (400.0, 4.0),
         (500.0, 3.75),
     )
-    """Yaw torque at full lock. Public."""
+    """Force at full lock with which each front wheel turns the car, m/s2, at half the wheelbase. Public."""
     steer_fade_mps: Positive = 30.0
     """Below it the torque fades with the sine of the speed. Public."""
     steer_dead_mps: NotNegative = 0.7
     """Below it there is none. Public."""
     yaw_damping: Positive = 0.08
-    """Share of the axles' lateral force that turns the car back: 2 axles * 20 * 0.08 * half the wheelbase of 2.99 m
-    give 4.78 per rad/s, so that the steady yaw rate is torque / 4.78 = 0.209 * torque. Public, and as measured."""
+    """Share of each wheel's lateral force, 20 * speed across, that turns the car back. Public. At the wheelbase L of
+    2.99 m the steady yaw rate is then steer_force / (20 * 0.08 * L) = 0.209 * steer_force, as measured, and it is
+    reached with a time constant of 0.15 s, as measured in recorded races."""
 
     # Tyres
     grip_stiffness: Positive = 20.0
@@ -184,9 +192,11 @@ class CarTuning(Settings):
     """Tyres have no force when the cosine between the ground's normal and the car's up axis is below this. Public."""
     adherence_full: float = 0.7
     """And their full force above this. Public."""
-    roll_torque: NotNegative = 2.0
-    """Torque about the forward axis per m/s of lateral speed. Public that it is there and small; the size is ours:
-    about one degree in a full turn."""
+    squat_arm_m: NotNegative = 0.09
+    """How far below the centre of mass the force along the car acts: it squats under its engine. Fitted to the
+    suspension travel on the turbo pads of recorded races."""
+    lean_arm_m: NotNegative = 0.15
+    """The same for the force across the car: it leans in a turn. Fitted to the suspension travel in full turns."""
 
     # Air
     air_damping: NotNegative = 0.4

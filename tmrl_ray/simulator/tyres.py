@@ -76,13 +76,14 @@ def steering_torque(
     rear = 0.5 * adherence * (car[WHEEL_CONTACT + 2] + car[WHEEL_CONTACT + 3])
     half_base = 0.5 * (tuning.wheel_offsets[0, 2] - tuning.wheel_offsets[2, 2])
     stiffness = tuning.grip_stiffness * tuning.yaw_damping
-    torque = -stiffness * (front * (sideways + yaw_rate * half_base) - rear * (sideways - yaw_rate * half_base))
+    axles = -stiffness * (front * (sideways + yaw_rate * half_base) - rear * (sideways - yaw_rate * half_base))
+    steered = 0.0
     pace = abs(forward)
     if pace >= tuning.steer_dead_mps:
         fade = quarter_sine(min(pace / tuning.steer_fade_mps, 1.0))
-        steered = -car[STEER] * fade * interpolate(tuning.steer_torque, pace * KMH_PER_MPS) * front
-        torque += steered if forward > 0.0 else -steered
-    return float(torque)
+        steered = -car[STEER] * fade * interpolate(tuning.steer_force, pace * KMH_PER_MPS) * front
+    wheels_of_an_axle = 2.0
+    return float(wheels_of_an_axle * half_base * (axles + (steered if forward > 0.0 else -steered)))
 
 
 @kernel

@@ -1,7 +1,9 @@
 """One tick of the car: the force model of TMNF's Stadium car, 10 ms at a time.
 
-The order is the game's: gravity, springs, lateral grip of each wheel (at the centre of mass), the torque that steers,
-one longitudinal force, a small roll; then the hard stops, and the move through the tick with the body's collisions.
+A tick first moves the car with the velocity that it has, and lets its body hit what is in the way; then it finds the
+ground under the wheels, and the forces change the velocity: springs, gravity, lateral grip of each wheel, the torque
+that steers, one force along the car; last, the hard stops of the suspension. Positions of recorded races ask for this
+order: they run one tick behind those of a car that is moved with its new velocity.
 All of the state is in the car's vector (``car_state``), and nothing else is remembered: a copy of the vector replays
 to the same bytes. Everything is float64 in a fixed order of the four operations and square roots.
 """
@@ -34,7 +36,7 @@ from tmrl_ray.simulator.car_state import (
 from tmrl_ray.simulator.engine import drive, touch_pads
 from tmrl_ray.simulator.jit import kernel
 from tmrl_ray.simulator.lookup import interpolate
-from tmrl_ray.simulator.rigid import add_spin, add_velocity, spin_change, to_car, to_world
+from tmrl_ray.simulator.rigid import add_spin, add_velocity, to_car, to_world
 from tmrl_ray.simulator.suspension import (
     NEAR,
     NORMAL,
@@ -70,6 +72,10 @@ def tick_car(
     car[STEER] += min(max(steer - car[STEER], -slew), slew)
     car[GAS] = gas if car[FREE_WHEELING] == 0.0 else 0.0
     car[BRAKE] = 1.0 if brake > 0.0 else 0.0
+    car[LATERAL_CONTACT] = 0.0
+    if car[WALL_TICKS_LEFT] > 0.0:
+        car[WALL_TICKS_LEFT] -= 1.0
+    move_body(car, contacts, tuning)
     touching = sense_ground(car, contacts, tuning, wheels)
     push_springs(car, tuning, wheels)
     gravity = tuning.gravity_grounded if touching > 0 else tuning.gravity_airborne
@@ -81,15 +87,9 @@ def tick_car(
     else:
         car[AIR_TICKS] += 1.0
         _fly(car, tuning)
-    inside = stop_hard(car, tuning, wheels)
-    lift = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    if inside:
-        lift = push_out(car, tuning, wheels)
+    if stop_hard(car, tuning, wheels):
+        push_out(car, tuning, wheels)
     _limit_spin(car, tuning)
-    car[LATERAL_CONTACT] = 0.0
-    if car[WALL_TICKS_LEFT] > 0.0:
-        car[WALL_TICKS_LEFT] -= 1.0
-    move_body(car, contacts, tuning, lift)
     _report(car, before_x, before_y, before_z)
 
 
@@ -110,9 +110,9 @@ def _roll(car: Floats, tuning: TuningArrays, wheels: Floats) -> None:
     yaw = steering_torque(car, tuning, forward, sideways, yaw_rate, adherence)
     along = drive(car, tuning, forward, car[GAS], braking, count_sliding(car)) * adherence * TICK_S
     add_velocity(car, fx * along + lx * across, fy * along + ly * across, fz * along + lz * across)
-    roll = tuning.roll_torque * sideways * adherence
-    tx, ty, tz = to_world(car, 0.0, yaw, -roll)
-    wx, wy, wz = spin_change(car, tuning, tx * TICK_S, ty * TICK_S, tz * TICK_S)
+    squat, lean = -tuning.squat_arm_m * along, tuning.lean_arm_m * across
+    inverse = tuning.inverse_inertia
+    wx, wy, wz = to_world(car, squat * inverse[0], yaw * TICK_S * inverse[1], lean * inverse[2])
     add_spin(car, wx, wy, wz)
     if car[WALL_TICKS_LEFT] > 0.0 and speed > 0.0:
         slowed = min(interpolate(tuning.wall_drag, speed * KMH_PER_MPS) * TICK_S / speed, 1.0)
