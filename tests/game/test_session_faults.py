@@ -25,8 +25,9 @@ from tests.game.transcript import (
     start,
     state,
 )
+from tmrl_ray.config.game import Patience
 from tmrl_ray.errors import GameGoneError, GameHungError, GameProtocolError, GameRefusedError, InvalidInputError
-from tmrl_ray.game.client import GameClient, Patience
+from tmrl_ray.game.client import GameClient
 from tmrl_ray.game.greeting import map_command
 from tmrl_ray.game.inputs import Inputs
 from tmrl_ray.game.session import SocketGame

@@ -8,7 +8,7 @@ import struct
 
 import numpy as np
 
-from tmrl_ray.game.client import Patience
+from tmrl_ray.config.game import Patience
 from tmrl_ray.game.inputs import Inputs
 from tmrl_ray.game.interface import GameSettings
 from tmrl_ray.game.session import SocketGame
