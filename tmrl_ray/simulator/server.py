@@ -45,6 +45,8 @@ class ServerSettings:
     instances: int = 1
     host: str = "127.0.0.1"
     """The protocol knows no passwords: whoever reaches the port drives the game."""
+    find_track: Callable[[str], Track] = load_track
+    """Finds the track that a map's name stands for."""
     tuning: CarTuning = field(default_factory=CarTuning)
     look: Look | None = None
     """Colours and light of the pictures; None: the standard look."""
@@ -191,12 +193,12 @@ def serve(settings: ServerSettings, on_ready: Callable[[list[int]], None], stop:
 
 def _new_game(settings: ServerSettings) -> SimulatedGame:
     """Return a game in its menus, or in the race of the settings' track."""
-    first = load_track(settings.track) if settings.track is not None else None
+    first = settings.find_track(settings.track) if settings.track is not None else None
 
     def find_track(name: str) -> Track:
         if first is not None and name in (settings.track, first.name, Path(settings.track or "").stem):
             return first
-        return load_track(name)
+        return settings.find_track(name)
 
     game = SimulatedGame(find_track, tuning=settings.tuning, look=settings.look, scripts=settings.scripts)
     if first is not None:
