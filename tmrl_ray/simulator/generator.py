@@ -75,8 +75,8 @@ def generate(seed: int, length_m: float, difficulty: float, *, name: str | None 
     """
     if seed < 0 or not LENGTHS_M[0] <= length_m <= LENGTHS_M[1] or not 0 <= difficulty <= 1:
         raise TrackError(
-            f"cannot generate a track with seed {seed}, length {length_m} m and difficulty {difficulty}: seed must be 0 "
-            f"or above, length {LENGTHS_M[0]:.0f} to {LENGTHS_M[1]:.0f} m, difficulty 0 to 1"
+            f"cannot generate a track with seed {seed}, length {length_m} m and difficulty {difficulty}: seed must be "
+            f"0 or above, length {LENGTHS_M[0]:.0f} to {LENGTHS_M[1]:.0f} m, difficulty 0 to 1"
         )
     name = name or f"generated-{seed}-{length_m:.0f}-{round(100 * difficulty)}"
     maker = _Maker(np.random.Generator(np.random.PCG64(seed)), length_m, difficulty)

@@ -7,9 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tmrl_ray.simulator.track import Floats, Material, Paint
-
-Indices = NDArray[np.int64]
+from tmrl_ray.simulator.track import Floats, Indices, Material, Paint
 
 QUANTUM_M = 2.0**-13
 """Vertices lie on a grid of 0.12 mm, so that the last bits of sin and cos, which differ between CPUs, do not count."""

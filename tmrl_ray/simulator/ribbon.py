@@ -7,6 +7,7 @@ the next, and so does a fork. Frames follow the car's convention: left = up x fo
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +69,7 @@ class Ribbon:
     def part(self, first: int, last: int) -> Ribbon:
         """Return the road between two samples, both included."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
-        cut = {name: a[first : last + 1] for name, a in arrays.items() if isinstance(a, np.ndarray)}
+        cut: dict[str, Any] = {name: a[first : last + 1] for name, a in arrays.items() if isinstance(a, np.ndarray)}
         return replace(self, **cut)
 
 

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tmrl_ray.simulator.mesh import Indices, Mesh, Surface
+from tmrl_ray.simulator.mesh import Mesh, Surface
 from tmrl_ray.simulator.ribbon import SPACING_M, Ribbon
-from tmrl_ray.simulator.track import Floats, Material, Paint
+from tmrl_ray.simulator.track import Floats, Indices, Material, Paint
 
 LONGEST_STEP_M = 8.0
 TURN_PER_STEP_RAD = 0.09

@@ -10,8 +10,8 @@ from tmrl_ray.simulator.road_mesh import EMBANKMENT_M, SLAB_M
 from tmrl_ray.simulator.track import Floats, Gate, Material, Paint
 
 GROUND_TILE_M = 64.0
-GROUND_MARGIN_M = 256.0
-"""Ground beyond the track on all sides: a car at 400 km/h takes more than two seconds to cross it."""
+GROUND_MARGIN_M = 160.0
+"""Ground beyond the track on all sides; a car that goes farther falls, and its race was over long before."""
 
 PILLAR_EVERY_M = 32.0
 PILLAR_HALF_M = 0.8

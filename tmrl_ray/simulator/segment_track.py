@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tmrl_ray.errors import TrackError
-from tmrl_ray.simulator.ribbon import SPACING_M, Ribbon, unit
+from tmrl_ray.simulator.ribbon import SPACING_M, Ribbon
 from tmrl_ray.simulator.segments import (
     Begin,
     Ends,
@@ -16,14 +16,13 @@ from tmrl_ray.simulator.segments import (
     Way,
     Widths,
     expand,
-    flight,
     follow,
     pieces_between,
     ribbon_of,
     shifted,
     widths,
 )
-from tmrl_ray.simulator.track import Floats
+from tmrl_ray.simulator.track import BranchLine, Floats
 from tmrl_ray.simulator.track_builder import LEAD_IN_M, RUN_OUT_M, START_ARCH_M, Layout
 from tmrl_ray.simulator.track_file import Branch, Curve, Easing, Gap, Segment, Straight, TrackSpec
 
@@ -45,9 +44,12 @@ def lay_segments(spec: TrackSpec) -> Layout:
     cuts = _fork_cuts(spec, expansion)
     main = _Main(spec, expansion, cuts)
     roads = list(main.roads)
+    branches = []
     for branch in spec.branches:
-        roads += _lay_branch(spec, branch, main)
-    return main.layout(roads)
+        more, line = _lay_branch(spec, branch, main)
+        roads += more
+        branches.append(line)
+    return main.layout(roads, branches)
 
 
 def _with_ends(spec: TrackSpec) -> list[Segment]:
@@ -116,7 +118,6 @@ class _Main:
         self.cuts = cuts
         self.roads: list[Ribbon] = []
         self.line = LineNodes()
-        self.gaps: list[tuple[int, int]] = []
         self.first_node: list[int] = []
         self._follow_parts()
         self._lay_parts()
@@ -151,7 +152,7 @@ class _Main:
     def _lay_parts(self) -> None:
         for k, way in enumerate(self.ways):
             if k > 0:
-                self._fly(self.ways[k - 1], way)
+                self.line.fly(self.ways[k - 1], way)
             self.first_node.append(self.line.count)
             cuts = self.cuts.get(k, [])
             eased = widths(way.wanted, self.spec.easing, cuts, closed=self.closed)
@@ -167,17 +168,8 @@ class _Main:
                     way.points[nodes], way.forward[nodes], way.up[nodes], width.left_m[own], width.right_m[own]
                 )
 
-    def _fly(self, before: Way, after: Way) -> None:
-        points, forward = flight((before.points[-1], before.forward[-1]), (after.points[0], after.forward[0]))
-        share = np.linspace(0.0, 1.0, len(points) + 2)[1:-1, None]
-        up = (1 - share) * before.up[-1] + share * after.up[0]
-        up = unit(up - (up * forward).sum(axis=1, keepdims=True) * forward)
-        half = np.full(len(points), float(self.widths[-1][-1].left_m[-1]))
-        self.gaps.append((self.line.count - 1, self.line.count + len(points)))
-        self.line.add(points, forward, up, half, half)
-
-    def layout(self, roads: list[Ribbon]) -> Layout:
-        """Return the layout with these roads."""
+    def layout(self, roads: list[Ribbon], branches: list[BranchLine]) -> Layout:
+        """Return the layout with these roads and branches."""
         marks = [(kind, self.first_node[part] + node) for kind, part, node in self.expansion.marks]
         spawn = round(self.lead_in_m / SPACING_M)
         finish = self.line.count + round(START_ARCH_M / SPACING_M)
@@ -192,10 +184,11 @@ class _Main:
             checkpoints=[node for kind, node in marks if kind == "checkpoint"],
             finish=next((node for kind, node in marks if kind == "finish"), finish),
             spawn=spawn,
-            gaps=self.gaps,
+            gaps=self.line.gaps,
             closed=self.closed,
             laps=self.spec.laps or 1,
             ground_y=self.spec.ground,
+            branches=branches,
         )
 
     def fork(self, part: int, node: int, side: str) -> tuple[Floats, float]:
@@ -217,8 +210,8 @@ def landing(way: Way, gap: Gap) -> Begin:
     return Begin(point, heading)
 
 
-def _lay_branch(spec: TrackSpec, branch: Branch, main: _Main) -> list[Ribbon]:
-    """Return the ribbons of a branch, fitted between its two forks."""
+def _lay_branch(spec: TrackSpec, branch: Branch, main: _Main) -> tuple[list[Ribbon], BranchLine]:
+    """Return the ribbons and the line of a branch, fitted between its two forks."""
     part, _, node = main.expansion.labels[branch.leaves]
     joined_part, joined_node, _ = main.expansion.labels[branch.joins]
     start, start_half = main.fork(part, node, branch.side)
@@ -243,13 +236,24 @@ def _lay_branch(spec: TrackSpec, branch: Branch, main: _Main) -> list[Ribbon]:
     ways = _fitted(spec, branch, ways, end, float(joined_at.heading[joined_node]))
 
     ribbons = []
-    distance = (main.first_node[part] + node) * SPACING_M - main.lead_in_m
+    line = LineNodes()
+    leaves = main.first_node[part] + node
     for k, way in enumerate(ways):
+        if k > 0:
+            line.fly(ways[k - 1], way)
         (width,) = widths(way.wanted, spec.easing, [])
+        distance = (leaves + line.count) * SPACING_M - main.lead_in_m
         ends = Ends(k > 0, k < len(ways) - 1)
         ribbons.append(ribbon_of(way, 0, len(way.wanted), width, distance_m=distance, ends=ends))
-        distance += len(way.wanted) * SPACING_M + (expansion.gaps[k].gap if k < len(expansion.gaps) else 0.0)
-    return ribbons
+        line.add(way.points, way.forward, way.up, width.left_m, width.right_m)
+    return ribbons, BranchLine(
+        name=branch.name,
+        line=np.concatenate(line.points),
+        line_up=np.concatenate(line.up),
+        half_width=np.minimum(np.concatenate(line.left_m), np.concatenate(line.right_m)),
+        leaves=leaves - round(main.lead_in_m / SPACING_M),
+        joins=main.first_node[joined_part] + joined_node - round(main.lead_in_m / SPACING_M),
+    )
 
 
 def _flare(expansion: Expansion, easing: Easing, halves: tuple[float, float]) -> None:

@@ -283,7 +283,7 @@ def ribbon_of(way: Way, first: int, last: int, width: Widths, *, distance_m: flo
         points=way.points[nodes],
         forward=way.forward[nodes],
         up=way.up[nodes],
-        distance=distance_m + SPACING_M * np.arange(last - first + 1),
+        distance=distance_m + SPACING_M * np.arange(last - first + 1, dtype=np.float64),
         left_m=width.left_m,
         right_m=width.right_m,
         material=per_stretch(wanted.material),  # type: ignore[arg-type]
@@ -307,7 +307,19 @@ class LineNodes:
     up: list[Floats] = field(default_factory=list)
     left_m: list[Floats] = field(default_factory=list)
     right_m: list[Floats] = field(default_factory=list)
+    gaps: list[tuple[int, int]] = field(default_factory=list)
+    """The last node before and the first node after each flight."""
     count: int = 0
+
+    def fly(self, before: Way, after: Way) -> None:
+        """Append the line of a jump."""
+        points, forward = flight((before.points[-1], before.forward[-1]), (after.points[0], after.forward[0]))
+        share = np.linspace(0.0, 1.0, len(points) + 2)[1:-1, None]
+        up = (1 - share) * before.up[-1] + share * after.up[0]
+        up = unit(up - (up * forward).sum(axis=1, keepdims=True) * forward)
+        half = np.full(len(points), float(self.left_m[-1][-1]))
+        self.gaps.append((self.count - 1, self.count + len(points)))
+        self.add(points, forward, up, half, half)
 
     def add(self, points: Floats, forward: Floats, up: Floats, left_m: Floats, right_m: Floats) -> None:
         """Append nodes."""

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 
 class Material(IntEnum):
@@ -90,6 +91,24 @@ class Gate:
     """Where a car is put that respawns after passing this gate."""
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class BranchLine:
+    """Another way than the line, from one of its points to a later one."""
+
+    name: str
+    """As the track file calls it."""
+    line: Floats
+    """(M, 3) its centre line, a point about every 0.5 m; begins and ends beside the main line, on the same road."""
+    line_up: Floats
+    """(M, 3) unit normals of the road."""
+    half_width: Floats
+    """(M,) metres from the line to each edge of the road."""
+    leaves: int
+    """The point of ``Track.line`` beside which it begins."""
+    joins: int
+    """The point of ``Track.line`` beside which it ends."""
+
+
 CELL_M = 4.0
 """Size of a grid cell. Half the game's usual 8 m: a road then has some ten triangles a cell instead of some twenty."""
 CELL_MARGIN_M = 0.5
@@ -144,6 +163,8 @@ class Track:
     half_width: Floats
     """(N,) metres from the line to each edge of the road."""
     laps: int = 1
+    branches: tuple[BranchLine, ...] = ()
+    """Other ways."""
 
     @cached_property
     def contacts(self) -> ContactArrays:
@@ -166,25 +187,24 @@ class Track:
 
 def build_contacts(corners: Floats, materials: NDArray[np.uint8]) -> ContactArrays:
     """Sort triangles, corners (F, 3, 3), into the cells of a grid that encloses them all."""
-    low = corners[:, :, [0, 2]].min(axis=1)  # (F, 2)
-    high = corners[:, :, [0, 2]].max(axis=1)
+    flat = np.ascontiguousarray(corners[:, :, [0, 2]])
+    low, high = flat.min(axis=1), flat.max(axis=1)  # (F, 2)
     corner = np.floor(low.min(axis=0) / CELL_M - 1) * CELL_M
     size = np.ceil((high.max(axis=0) - corner) / CELL_M).astype(np.int64) + 1
     first = np.floor((low - CELL_MARGIN_M - corner) / CELL_M).astype(np.int64)
     last = np.floor((high + CELL_MARGIN_M - corner) / CELL_M).astype(np.int64)
-    span = last - first + 1
-    triangle, cell_xz = _candidate_cells(first, span)
-    keep = _touches(corners[triangle][:, :, [0, 2]], corner + (cell_xz + 0.5) * CELL_M, CELL_M / 2 + CELL_MARGIN_M)
-    cell = cell_xz[keep, 0] * size[1] + cell_xz[keep, 1]
-    triangle = triangle[keep]
-    order = np.lexsort((triangle, cell))
+    triangle, ix, iz = _candidate_cells(first, last - first + 1)
+    x, z = corner[0] + (ix + 0.5) * CELL_M, corner[1] + (iz + 0.5) * CELL_M
+    keep = _touches(flat, triangle, x, z)
+    cell = (ix * size[1] + iz)[keep]
+    order = np.argsort(cell, kind="stable")  # candidates come by rising triangle, and stay so within a cell
     counts = np.bincount(cell, minlength=int(size[0] * size[1]))
     return ContactArrays(
         corners=np.ascontiguousarray(corners),
         normals=triangle_normals(corners),
         materials=np.ascontiguousarray(materials),
         cell_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
-        cell_triangles=triangle[order].astype(np.int32),
+        cell_triangles=triangle[keep][order].astype(np.int32),
         origin=np.array([corner[0], corner[1], CELL_M]),
         size=size,
     )
@@ -206,25 +226,33 @@ def triangle_normals(corners: Floats) -> Floats:
     return unit
 
 
-def _candidate_cells(first: NDArray[np.int64], span: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return every (triangle, cell) pair whose bounding boxes meet: (P,) triangles and (P, 2) cells along x and z."""
+def _candidate_cells(first: Indices, span: Indices) -> tuple[Indices, Indices, Indices]:
+    """Return every pair of a triangle and a cell whose bounding boxes meet: (P,) triangles, cells along x, along z."""
     counts = span[:, 0] * span[:, 1]
     triangle = np.repeat(np.arange(len(counts)), counts)
     within = np.arange(len(triangle)) - np.repeat(np.cumsum(counts) - counts, counts)
     depth = span[triangle, 1]
-    return triangle, first[triangle] + np.stack([within // depth, within % depth], axis=1)
+    return triangle, first[triangle, 0] + within // depth, first[triangle, 1] + within % depth
 
 
-def _touches(flat: Floats, centre: Floats, half: float) -> NDArray[np.bool_]:
-    """Tell which triangles (P, 3, 2), seen from above, touch the squares of half size ``half`` at ``centre`` (P, 2).
+def _touches(flat: Floats, triangle: Indices, x: Floats, z: Floats) -> NDArray[np.bool_]:
+    """Tell for pairs of a triangle, seen from above, and a cell centre whether they are as near as a cell reaches.
 
-    Separating axes: those of the square are the bounding boxes', so only the three edges are left to test.
+    Separating axes: those of the cell were tested with the bounding boxes, so only the triangle's edges are left.
+
+    Args:
+        flat: (F, 3, 2) corners of all triangles, x and z.
+        triangle: (P,) which of them.
+        x, z: (P,) the centre of the cell.
     """
-    touches = np.ones(len(flat), dtype=np.bool_)
+    half = CELL_M / 2 + CELL_MARGIN_M
+    touches = np.ones(len(triangle), dtype=np.bool_)
     for k in range(3):
         edge = flat[:, (k + 1) % 3] - flat[:, k]
-        axis = np.stack([-edge[:, 1], edge[:, 0]], axis=1)
-        spread = half * (np.abs(axis[:, 0]) + np.abs(axis[:, 1]))
-        offset = ((flat - centre[:, None]) * axis[:, None]).sum(axis=2)  # (P, 3)
-        touches &= (offset.min(axis=1) <= spread) & (offset.max(axis=1) >= -spread)
+        axis_x, axis_z = -edge[:, 1], edge[:, 0]
+        extent = flat[:, :, 0] * axis_x[:, None] + flat[:, :, 1] * axis_z[:, None]  # (F, 3)
+        spread = half * (np.abs(axis_x) + np.abs(axis_z))
+        place = axis_x[triangle] * x + axis_z[triangle] * z
+        touches &= place >= (extent.min(axis=1) - spread)[triangle]
+        touches &= place <= (extent.max(axis=1) + spread)[triangle]
     return touches

@@ -10,7 +10,7 @@ from tmrl_ray.simulator.mesh import QUANTUM_M, Mesh
 from tmrl_ray.simulator.ribbon import SPACING_M, Ribbon, line_pose
 from tmrl_ray.simulator.road_mesh import add_road
 from tmrl_ray.simulator.scenery import add_arch, add_ground, add_pillars
-from tmrl_ray.simulator.track import Floats, Gate, Paint, Pose, Track
+from tmrl_ray.simulator.track import BranchLine, Floats, Gate, Paint, Pose, Track
 
 LEAD_IN_M = 12.0
 """Road behind the spawn."""
@@ -50,6 +50,8 @@ class Layout:
     """Sample at which the race starts; on a lap track this is 0."""
     gaps: list[tuple[int, int]] = field(default_factory=list)
     """Ranges of samples over which the line is in the air."""
+    branches: list[BranchLine] = field(default_factory=list)
+    """Other ways."""
     closed: bool = False
     laps: int = 1
     ground_y: float | None = None
@@ -90,6 +92,7 @@ def build_track(layout: Layout) -> Track:
         line_up=np.round(layout.up[line], 9),
         half_width=np.minimum(layout.left_m, layout.right_m)[line],
         laps=layout.laps,
+        branches=tuple(layout.branches),
     )
 
 

@@ -7,7 +7,7 @@ Shape letters: R rays, P pairs of a ray and a triangle that it might meet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,10 @@ SURFACE_M = 0.15
 STEP_M = 0.02
 """A second surface farther from the first than this, and nearer than ``LEDGE_M``, is a step that wheels catch on."""
 LEDGE_M = 0.3
-ACROSS = (-0.8, 0.0, 0.8)
-"""Where across the road rays are cast, in half widths; 0 is the line."""
+CLEARANCE_EVERY = 4
+"""Samples from one check of the free height to the next: 2 m."""
+ACROSS = {-0.8: "near its right edge", 0.0: "in its middle", 0.8: "near its left edge"}
+"""Where across the road rays are cast, in half widths from the centre line."""
 SPAWN_FREE_M = 4.0
 """Road that must be under a spawn or a respawn, ahead and behind."""
 MAX_SHOWN = 20
@@ -40,7 +42,8 @@ def validate(track: Track, layout: Layout) -> None:
     """
     faults = list(_number_faults(track))
     if not faults:
-        faults = [*_fold_faults(layout), *_gate_faults(layout), *_road_faults(track, layout), *_spawn_faults(track)]
+        faults = [*_fold_faults(layout), *_gate_faults(layout), *_line_faults(track, layout)]
+        faults += [*_road_faults(track, layout.roads), *_spawn_faults(track)]
     if faults:
         shown = faults[:MAX_SHOWN]
         if len(faults) > MAX_SHOWN:
@@ -97,51 +100,60 @@ def _metres(layout: Layout, sample: int) -> str:
     return f"{(sample - layout.spawn) * SPACING_M:.1f} m"
 
 
-def _road_faults(track: Track, layout: Layout) -> Iterator[str]:
-    """Find holes in the road along the line, surfaces that face down, steps, and what hangs too low over the road."""
+def _line_faults(track: Track, layout: Layout) -> Iterator[str]:
+    """Find places where the line has no road under it other than the gaps that were asked for."""
     in_air = np.zeros(len(layout.points), dtype=np.bool_)
     for first, last in layout.gaps:
         in_air[first + 1 : last] = True
     samples = np.flatnonzero(~in_air)[1:-1]
-    left = np.cross(layout.up, layout.forward)
-    for across in ACROSS:
-        reach = across * (layout.left_m if across > 0 else layout.right_m)
-        origins = (layout.points + reach[:, None] * left)[samples]
-        up = layout.up[samples]
-        where = (
-            f"{abs(across):.0%} of the way to the {'left' if across > 0 else 'right'} edge" if across else "its middle"
-        )
-        ray, along, facing = cast(track.contacts, origins + SURFACE_M * up, -up, 2 * SURFACE_M)
-        top = np.full(len(samples), np.inf)
-        np.minimum.at(top, ray[facing < 0], along[facing < 0])
-        yield from _range_faults(layout, samples, ~np.isfinite(top), f"there is no road at {where}")
-        lowest = np.zeros(len(samples))
-        solid = facing < -0.5
-        np.maximum.at(lowest, ray[solid], along[solid])
-        yield from _range_faults(
-            layout,
-            samples,
-            np.isfinite(top) & (lowest - top > STEP_M),
-            f"two roads lie on top of each other at {where}",
-        )
-        some = slice(None, None, 4)
-        ray, along, _ = cast(track.contacts, origins[some] + LEDGE_M * up[some], up[some], CLEARANCE_M - LEDGE_M)
-        blocked = np.zeros(len(samples[some]), dtype=np.bool_)
-        blocked[ray] = True
-        yield from _range_faults(
-            layout, samples[some], blocked, f"less than {CLEARANCE_M:.0f} m of free height over the road at {where}"
-        )
+    top, _ = _surfaces(track, layout.points[samples], layout.up[samples])
+    for first, last in _runs(np.isnan(top)):
+        yield f"no road under the line from {_metres(layout, samples[first])} to {_metres(layout, samples[last])}"
 
 
-def _range_faults(layout: Layout, samples: NDArray[np.intp], bad: NDArray[np.bool_], fault: str) -> Iterator[str]:
-    for first, last in _runs(bad):
-        yield f"from {_metres(layout, samples[first])} to {_metres(layout, samples[last])} {fault}"
+def _road_faults(track: Track, roads: list[Ribbon]) -> Iterator[str]:
+    """Find holes, surfaces that face down, steps, and what hangs too low over a road."""
+    for across, where in ACROSS.items():
+        places = np.concatenate([_beside(road, across)[1:-1] for road in roads])
+        up = np.concatenate([road.up[1:-1] for road in roads])
+        distance = np.concatenate([road.distance[1:-1] for road in roads])
+        top, lowest = _surfaces(track, places, up)
+        stepped = ~np.isnan(top) & (lowest - top > STEP_M)
+        some = slice(None, None, CLEARANCE_EVERY)
+        ray, _, _ = cast(track.contacts, places[some] + LEDGE_M * up[some], up[some], CLEARANCE_M - LEDGE_M)
+        blocked = np.zeros(len(places), dtype=np.bool_)
+        blocked[some][ray] = True
+        for bad, fault in (
+            (np.isnan(top), "the road has a hole"),
+            (stepped, "two roads lie on top of each other"),
+            (blocked, f"less than {CLEARANCE_M:.0f} m of free height"),
+        ):
+            for first, last in _runs(bad, CLEARANCE_EVERY):
+                yield f"{fault} {where}, from {distance[first]:.1f} m to {distance[last]:.1f} m"
 
 
-def _runs(bad: NDArray[np.bool_]) -> Iterable[tuple[int, int]]:
-    """Return the first and last index of each run of true values."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], bad, [False]]).astype(np.int8)))
-    return zip(edges[::2].tolist(), (edges[1::2] - 1).tolist(), strict=True)
+def _beside(road: Ribbon, across: float) -> Floats:
+    reach = across * (road.left_m if across > 0 else road.right_m)
+    places: Floats = road.points + reach[:, None] * road.left
+    return places
+
+
+def _surfaces(track: Track, places: Floats, up: Floats) -> tuple[Floats, Floats]:
+    """Return how far below a point over each place the highest and the lowest driven surface are; NaN: none is near."""
+    ray, along, facing = cast(track.contacts, places + SURFACE_M * up, -up, 2 * SURFACE_M)
+    driven = facing < -0.5
+    top, lowest = np.full(len(places), np.inf), np.full(len(places), -np.inf)
+    np.minimum.at(top, ray[driven], along[driven])
+    np.maximum.at(lowest, ray[driven], along[driven])
+    return np.where(np.isfinite(top), top, np.nan), lowest
+
+
+def _runs(bad: NDArray[np.bool_], join: int = 1) -> Iterator[tuple[int, int]]:
+    """Return the first and last index of each run of true values; ``join`` or fewer steps apart is one run."""
+    found = np.flatnonzero(bad)
+    if len(found):
+        for run in np.split(found, np.flatnonzero(np.diff(found) > join) + 1):
+            yield int(run[0]), int(run[-1])
 
 
 def _spawn_faults(track: Track) -> Iterator[str]:
