@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -50,6 +51,18 @@ def seconds(milliseconds: int | None) -> str:
 def note(message: str) -> None:
     """Tell a person what is going on, without touching the results."""
     click.echo(message, err=True)
+
+
+@contextmanager
+def explain_delay(message: str, after_s: float = 3.0) -> Iterator[None]:
+    """Tell a person why nothing happens, if what is done inside takes longer than a moment."""
+    timer = threading.Timer(after_s, note, [f"{message} ..."])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

@@ -52,6 +52,8 @@ class ConnectionSettings(Settings):
     """Host name or address of the machine on which the game runs."""
     port: Port = 8478
     """TCP port of the game's plugin, or of ``tmrl-ray game serve``; further instances take the ports after it."""
+    player: str | None = None
+    """Name of the player's account that the real game logs in with; null: the game's own choice."""
     patience: Patience = Patience()
     """How long to wait for it."""
 

@@ -48,6 +48,8 @@ def build(
 
     if output.suffix not in {".yaml", ".yml"}:
         raise click.BadParameter(f"{output} must end in .yaml", param_hint="--output")
+    if output.with_suffix(".npy").resolve() == source.resolve():
+        raise InvalidInputError(f"the line of {output} would replace {source}", hint="Give the track another name.")
     taken = [str(path) for path in (output, output.with_suffix(".npy")) if path.exists()]
     if taken and not force:
         raise InvalidInputError(f"{' and '.join(taken)} exist already", hint="Use --force to replace them.")
