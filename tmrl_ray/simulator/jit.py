@@ -31,7 +31,16 @@ def sources_digest() -> str:
 
 def kernel(function: F) -> F:
     """Compile ``function`` in nopython mode at its first call, and keep the machine code on disk."""
-    dispatcher = numba.njit(cache=True, error_model="numpy")(function)
+    return _compiled(function, inlined=False)
+
+
+def inlined(function: F) -> F:
+    """Compile ``function`` as a kernel that becomes part of every kernel that calls it: for what runs per pixel."""
+    return _compiled(function, inlined=True)
+
+
+def _compiled(function: F, *, inlined: bool) -> F:
+    dispatcher: Any = numba.njit(cache=True, error_model="numpy", forceinline=inlined)(function)
     cache_file = dispatcher._cache._cache_file
     cache_file._source_stamp = (cache_file._source_stamp, sources_digest())
     return cast(F, dispatcher)

@@ -7,24 +7,21 @@ another process and after a rewind.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tmrl_ray.errors import InvalidInputError
-from tmrl_ray.simulator.camera import (
-    INTERNAL,
-    POSE_SIZE,
-    camera_pose,
-)
+from tmrl_ray.simulator.camera import INTERNAL, POSE_SIZE, camera_pose
 from tmrl_ray.simulator.car_body import CarMesh, car_mesh
 from tmrl_ray.simulator.car_state import CarState
 from tmrl_ray.simulator.jit import kernel
 from tmrl_ray.simulator.look import STANDARD, Look
-from tmrl_ray.simulator.paint import noise_table
-from tmrl_ray.simulator.raster import RECORD_SIZE, Canvas, Skin, draw_car, draw_track, project
+from tmrl_ray.simulator.raster import RECORD_SIZE, SAMPLES, Canvas, Skin, draw_car, draw_track, project, tangents
 from tmrl_ray.simulator.scene import Scene, scene_of
-from tmrl_ray.simulator.shading import grey_of_bgra, set_rays, set_shadow, shade
-from tmrl_ray.simulator.track import Track
+from tmrl_ray.simulator.shading import grey_of_bgra, shade, view_of
+from tmrl_ray.simulator.track import Material, Paint, Track
 
 Picture = NDArray[np.uint8]
 LARGEST_SIDE = 4096
@@ -93,27 +90,27 @@ def _draw(scene: Scene, mesh: CarMesh, skin: Skin, canvas: Canvas, car: CarState
     height, width = canvas.owners.shape
     pose = np.empty(POSE_SIZE)
     camera_pose(car, camera, pose)
-    focal = project(pose, skin.scalars[2], height, width, canvas.projection)
-    canvas.depths[:] = 1.0 / skin.scalars[0]
+    tangent = tangents(pose, skin.field_scale, height, width)
+    focal = project(pose, tangent, height, width, canvas.projection)
+    canvas.depths[:] = 1.0 / skin.far
     canvas.owners[:] = -1
-    n = draw_track(scene, skin, pose, canvas)
-    shadow = np.zeros(13)
-    if camera != INTERNAL:
+    n = draw_track(scene, skin, pose, tangent, canvas)
+    shows_car = camera != INTERNAL
+    if shows_car:
         draw_car(mesh, skin, car, canvas, n)
-        set_shadow(car, pose, shadow)
-    rays = np.empty((3, 3))
-    set_rays(pose, focal, height, width, rays)
-    shade(canvas, skin, rays, shadow, bgra)
+    view = view_of(skin, pose, (focal[0], focal[1], height, width), car, scene.ground_y, shows_car)
+    shade(canvas, view, bgra)
 
 
 def _canvas(scene: Scene, mesh: CarMesh, height: int, width: int) -> Canvas:
+    height, width = SAMPLES * height, SAMPLES * width
     records = len(scene.triangles) + len(mesh.triangles)
     return Canvas(
-        depths=np.zeros((height, width)),
+        depths=np.zeros((height, width), dtype=np.float32),
         owners=np.zeros((height, width), dtype=np.int32),
         records=np.zeros((records, RECORD_SIZE)),
         paints=np.zeros(records, dtype=np.int32),
-        places=np.zeros((len(scene.vertices) + len(mesh.vertices), 3)),
+        places=np.zeros((len(scene.vertices) + len(mesh.vertices), 5)),
         projection=np.zeros((3, 4)),
         corners=np.zeros((4, 2)),
     )
@@ -130,10 +127,23 @@ def _skin(scene: Scene, look: Look) -> Skin:
     tones = np.empty((len(scene.paints), 2, 4))
     tones[:, :, :3] = palette[kind.reshape(-1)][:, None, :] * light[:, :, None]
     tones[:, :, 3] = light * min(1.0, look.exposure)
+    ground_light = look.ambient + (1 - look.ambient) * max(float(sun[1]), 0.0)
     return Skin(
         tones=tones,
-        noise=noise_table(look.seed),
-        sky=np.array([look.sky_top, look.horizon], dtype=np.float64),
-        light=np.array([*sun, look.ambient]),
-        scalars=np.array([look.fog_distance_m, look.grain, look.field_scale, look.exposure]),
+        ground=(*_floats(look.tone(Paint.GROUND, Material.GRASS) * ground_light), ground_light),
+        sky_top=_floats(look.sky_top),
+        haze=_floats(look.horizon),
+        sun=_floats(sun),
+        ambient=float(look.ambient),
+        exposure=float(look.exposure),
+        far=float(look.fog_distance_m),
+        grain=float(look.grain),
+        field_scale=float(look.field_scale),
+        seed=look.seed,
     )
+
+
+def _floats(values: Iterable[float]) -> tuple[float, float, float]:
+    """Return three plain floats: the kernels are compiled for exactly this type."""
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue

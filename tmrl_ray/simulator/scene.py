@@ -20,6 +20,8 @@ CHUNK_M = 40.0
 """Side of a chunk: small enough that few triangles outside the view are touched, and a few hundred on a long track."""
 LARGE_M = 80.0
 """A triangle wider than this (ground) is a chunk of its own, so that it does not blow up the sphere of others."""
+SAME_ROW_M = 0.01
+"""Two neighbouring vertices whose v differ by less are in one row across the road."""
 
 
 class Scene(NamedTuple):
@@ -32,7 +34,7 @@ class Scene(NamedTuple):
     uv: NDArray[np.float64]
     """(F, 6) u and v of the three corners, metres."""
     edges: NDArray[np.float64]
-    """(F, 2) half width of the road at v = 0, and its change for a metre of v."""
+    """(F, 4) u of the road's left edge at v = 0 and its change for a metre of v; the same of the right edge."""
     paints: NDArray[np.uint8]
     """(F,) :class:`~tmrl_ray.simulator.track.Paint`."""
     materials: NDArray[np.uint8]
@@ -45,37 +47,50 @@ class Scene(NamedTuple):
     """(K + 1,) first vertex of each chunk."""
     triangle_start: NDArray[np.int32]
     """(K + 1,) first triangle of each chunk."""
+    ground_y: float
+    """Height of the flat ground, drawn as an endless plane instead of triangles; minus infinity: there is none."""
 
 
 @lru_cache(maxsize=16)
 def scene_of(track: Track) -> Scene:
     """Return the drawing form of ``track``; the renderers of one track share it."""
-    corners = track.vertices[track.triangles]  # (F, 3, 3)
+    ground_y = _flat_ground(track)
+    drawn = np.flatnonzero((track.paints != Paint.GROUND) | (ground_y == -np.inf))
+    triangles = track.triangles[drawn]
+    corners = track.vertices[triangles]  # (F, 3, 3)
     chunk_of = _chunks(corners)
     order = np.argsort(chunk_of, kind="stable")
-    chunk_of = chunk_of[order]
+    chunk_of, triangles, corners, drawn = chunk_of[order], triangles[order], corners[order], drawn[order]
     n_chunks = int(chunk_of[-1]) + 1 if len(chunk_of) else 0
 
-    keys = chunk_of[:, None] * len(track.vertices) + track.triangles[order]
-    used, index = np.unique(keys, return_inverse=True)
+    used, index = np.unique(chunk_of[:, None] * len(track.vertices) + triangles, return_inverse=True)
     vertices = track.vertices[used % len(track.vertices)]
     vertex_start = np.searchsorted(used // len(track.vertices), np.arange(n_chunks + 1))
     triangle_start = np.searchsorted(chunk_of, np.arange(n_chunks + 1))
 
-    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[order]
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     length = np.linalg.norm(cross, axis=1, keepdims=True)
     return Scene(
         vertices=np.ascontiguousarray(vertices, dtype=np.float64),
         triangles=index.reshape(-1, 3).astype(np.int32),
-        uv=track.uv[order].reshape(-1, 6).astype(np.float64),
-        edges=_edges(track)[order],
-        paints=track.paints[order],
-        materials=track.materials[order],
+        uv=track.uv[drawn].reshape(-1, 6).astype(np.float64),
+        edges=_road_edges(track)[drawn],
+        paints=track.paints[drawn],
+        materials=track.materials[drawn],
         normals=cross / np.where(length > 0, length, 1.0),
         spheres=_spheres(vertices, vertex_start),
         vertex_start=vertex_start.astype(np.int32),
         triangle_start=triangle_start.astype(np.int32),
+        ground_y=ground_y,
     )
+
+
+def _flat_ground(track: Track) -> float:
+    """Return the height of the ground when all of it is flat, else minus infinity."""
+    heights = track.vertices[track.triangles[track.paints == Paint.GROUND], 1]
+    if heights.size == 0 or heights.min() != heights.max():
+        return -np.inf
+    return float(heights.min())
 
 
 def _chunks(corners: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -101,15 +116,35 @@ def _spheres(vertices: NDArray[np.float64], start: NDArray[np.int64]) -> NDArray
     return spheres
 
 
-def _edges(track: Track) -> NDArray[np.float64]:
-    """Return the half width of the road (F, 2) along each road triangle, as a line over v."""
-    edges = np.zeros((len(track.triangles), 2))
+def _road_edges(track: Track) -> NDArray[np.float64]:
+    """Return where the edges of the road are, as lines over v: (F, 4) left at v = 0, slope, right at v = 0, slope.
+
+    A road is made of rows of vertices with the same v. The outermost u of the two rows that a triangle lies between
+    are its edges, whatever the number of lanes, and whichever of several roads it belongs to.
+    """
+    edges = np.zeros((len(track.triangles), 4))
     road = np.flatnonzero(track.paints == Paint.ROAD)
-    v = track.uv[road, :, 1].astype(np.float64)
-    low, high = v.min(axis=1), v.max(axis=1)
-    along = np.arange(len(track.half_width)) * 0.5
-    at_low, at_high = np.interp(low, along, track.half_width), np.interp(high, along, track.half_width)
-    slope = (at_high - at_low) / np.maximum(high - low, 1e-6)
-    edges[road, 0] = at_low - slope * low
-    edges[road, 1] = slope
+    corners = track.triangles[road]  # (R, 3) vertices
+    u, v = track.uv[road, :, 0].astype(np.float64), track.uv[road, :, 1].astype(np.float64)
+    row = np.arange(len(track.vertices))
+    pairs = [(corners[:, k], corners[:, k - 1]) for k in range(3)]
+    level = [np.abs(v[:, k] - v[:, k - 1]) < SAME_ROW_M for k in range(3)]
+    here = np.concatenate([a[same] for (a, _), same in zip(pairs, level, strict=True)])
+    there = np.concatenate([b[same] for (_, b), same in zip(pairs, level, strict=True)])
+    while (row[here] != row[there]).any():  # as often as a row has lanes
+        least = np.minimum(row[here], row[there])
+        np.minimum.at(row, here, least)
+        np.minimum.at(row, there, least)
+    left = np.full(len(track.vertices), -np.inf)
+    right = np.full(len(track.vertices), np.inf)
+    np.maximum.at(left, row[corners], u)
+    np.minimum.at(right, row[corners], u)
+    pick = np.arange(len(road))
+    low, high = v.argmin(axis=1), v.argmax(axis=1)
+    length = np.maximum(v[pick, high] - v[pick, low], SAME_ROW_M)
+    for column, side in ((0, left), (2, right)):
+        at_low, at_high = side[row[corners[pick, low]]], side[row[corners[pick, high]]]
+        slope = (at_high - at_low) / length
+        edges[road, column] = at_low - slope * v[pick, low]
+        edges[road, column + 1] = slope
     return edges

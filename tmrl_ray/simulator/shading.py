@@ -6,31 +6,120 @@ Sky, fog and the shadow of the car are drawn here, the textures in :mod:`~tmrl_r
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tmrl_ray.simulator.camera import EYE, FORWARD, RIGHT, UP
 from tmrl_ray.simulator.car_state import POSITION, ROTATION, WHEEL_CONTACT
-from tmrl_ray.simulator.jit import kernel
-from tmrl_ray.simulator.paint import PLAIN, surface
-from tmrl_ray.simulator.raster import EDGES, INVERSE_DEPTH, LIGHT, TONE, U_PLANE, V_PLANE, Canvas, Skin
+from tmrl_ray.simulator.jit import inlined, kernel
+from tmrl_ray.simulator.paint import GROUND, PLAIN, surface
+from tmrl_ray.simulator.raster import SAMPLES, Canvas, Skin
+
+Triple = tuple[float, float, float]
 
 SHADOW_DEPTH_M = 14.0  # how far below the car its shadow reaches; it fades with the height
 SHADOW = 0.5  # how much of the light it takes, right under the car
 SHADOW_SIZE_M = (1.05, 2.15)  # half its width and length
+SKY_STEEPNESS = 1.6  # the sky has its top colour from 39 degrees upwards
+SKY = 101  # not a paint of tracks: no triangle was drawn here
+ALL_SAMPLES = 15
+LEAST_PIXEL_M = 1e-4  # a pixel is taken to be this wide at least, where a pattern is divided by it
 
-Rays = NDArray[np.float64]
-"""(3, 3): the ray of pixel (x, y), at a depth of 1 m, is rays @ (x, y, 1) in world axes."""
+
+class View(NamedTuple):
+    """What the colour of a pixel depends on beside its triangle. Numbers only, no arrays.
+
+    The functions that are called for each pixel take numbers and tuples, because numba would count references to
+    every array that is passed.
+    """
+
+    right: Triple
+    """Change of a ray from one sample to the next to the right, world axes. Rays reach to a depth of 1 m."""
+    down: Triple
+    """The same, to the next one below."""
+    first: Triple
+    """The ray of sample (0, 0)."""
+    eye: Triple
+    """Metres, world."""
+    ground_y: float
+    """Height of the endless ground, metres; minus infinity: there is none."""
+    fog_per_m2: float
+    """Share of fog at a distance of 1 m; it grows with the square of the distance."""
+    sky_top: Triple
+    haze: Triple
+    ground_tone: tuple[float, float, float, float]
+    """Red, green and blue of the ground under its light, and that light."""
+    grain: float
+    """Factor on the noise of surfaces."""
+    seed: int
+    """Of the noise."""
+    has_shadow: bool
+    """Whether the car is drawn, and its shadow, which fills a box below it:"""
+    aside: Triple
+    """Its axis to the left, world,"""
+    ahead: Triple
+    """its axis forwards,"""
+    below: Triple
+    """its axis downwards,"""
+    from_eye: Triple
+    """and where the car is along these axes, from the eye, in metres."""
 
 
 @kernel
-def set_rays(pose: NDArray[np.float64], focal: tuple[float, float], height: int, width: int, rays: Rays) -> None:
-    """Write the rays of a camera pose; ``focal`` are the focal lengths along x and y in pixels."""
-    for i in range(3):
-        rays[i, 0] = pose[RIGHT + i] / focal[0]
-        rays[i, 1] = -pose[UP + i] / focal[1]
-        rays[i, 2] = pose[FORWARD + i] - 0.5 * (width - 1) * rays[i, 0] - 0.5 * (height - 1) * rays[i, 1]
+def shade(canvas: Canvas, view: View, bgra: NDArray[np.uint8]) -> None:
+    """Colour every pixel of a picture (H, W, 4) from the SAMPLES x SAMPLES samples within it.
+
+    A pixel whose samples all show one triangle is textured once, at its middle. At the edges of triangles each of
+    those that the pixel shows is textured once, at the middle of its own samples.
+    """
+    height, width = bgra.shape[0], bgra.shape[1]
+    owners, records, paints = canvas.owners, canvas.records, canvas.paints
+    for row in range(height):
+        for column in range(width):
+            x, y = SAMPLES * column, SAMPLES * row
+            samples = (owners[y, x], owners[y, x + 1], owners[y + 1, x], owners[y + 1, x + 1])
+            red = green = blue = 0.0
+            done = 0
+            while done != ALL_SAMPLES:
+                n, mask, share, across, down = _next_owner(samples, done)
+                done |= mask
+                at = (x + across, y + down)
+                i = max(n, 0)
+                z_plane = (records[i, 0], records[i, 1], records[i, 2])
+                planes = (
+                    *z_plane,
+                    records[i, 3],
+                    records[i, 4],
+                    records[i, 5],
+                    records[i, 6],
+                    records[i, 7],
+                    records[i, 8],
+                )
+                tone = (records[i, 9], records[i, 10], records[i, 11], records[i, 12])
+                edges = (records[i, 13], records[i, 14], records[i, 15], records[i, 16])
+                paint = paints[n] if n >= 0 else SKY
+                colour = _point(view, at, paint, planes, tone, edges)
+                red += colour[0] * share
+                green += colour[1] * share
+                blue += colour[2] * share
+            bgra[row, column, 0] = _byte(blue)
+            bgra[row, column, 1] = _byte(green)
+            bgra[row, column, 2] = _byte(red)
+            bgra[row, column, 3] = 255
+
+
+@kernel
+def _next_owner(samples: tuple[int, int, int, int], done: int) -> tuple[int, int, float, float, float]:
+    """Return the first owner among the samples that are not done: record, bits, share, and middle of its samples."""
+    a, b, c, d = samples
+    if a == b and a == c and a == d:
+        return a, ALL_SAMPLES, 1.0, 0.5, 0.5
+    n = a if not done & 1 else b if not done & 2 else c if not done & 4 else d
+    in_a, in_b, in_c, in_d = int(a == n), int(b == n), int(c == n), int(d == n)
+    count = in_a + in_b + in_c + in_d
+    return n, in_a + 2 * in_b + 4 * in_c + 8 * in_d, 0.25 * count, (in_b + in_d) / count, (in_c + in_d) / count
 
 
 @kernel
@@ -38,111 +127,184 @@ def _byte(value: float) -> np.uint8:
     return np.uint8(int(min(255.0, max(0.0, value + 0.5))))
 
 
-@kernel
-def shade(canvas: Canvas, skin: Skin, rays: Rays, shadow: NDArray[np.float64], bgra: NDArray[np.uint8]) -> None:
-    """Colour every pixel.
+@inlined
+def _point(
+    view: View,
+    at: tuple[float, float],
+    paint: int,
+    planes: tuple[float, float, float, float, float, float, float, float, float],
+    tone: tuple[float, float, float, float],
+    edges: tuple[float, float, float, float],
+) -> Triple:
+    """Return the colour of a triangle, or of what is behind all triangles, at a sample, under shadow and fog.
 
     Args:
-        canvas: buffers that the first pass filled.
-        skin: colours and fog.
-        rays: from pixels to directions.
-        shadow: (15,) a box in which surfaces lie in the car's shadow; see :func:`set_shadow`.
-        bgra: (H, W, 4) the picture.
+        view: the frame.
+        at: x and y of the sample.
+        paint: what the triangle looks like; SKY: there is none.
+        planes: of 1/z, u/z and v/z.
+        tone: of the triangle.
+        edges: of the road.
     """
-    height, width = canvas.owners.shape
-    table = skin.noise
-    grain = skin.scalars[1]
-    fog_per_m2 = 1.0 / (skin.scalars[0] * skin.scalars[0])
-    fog_red, fog_green, fog_blue = skin.sky[1, 0], skin.sky[1, 1], skin.sky[1, 2]
-    rise_red, rise_green, rise_blue = skin.sky[0, 0] - fog_red, skin.sky[0, 1] - fog_green, skin.sky[0, 2] - fog_blue
-    for y in range(height):
-        row_x = rays[0, 1] * y + rays[0, 2]
-        row_y = rays[1, 1] * y + rays[1, 2]
-        row_z = rays[2, 1] * y + rays[2, 2]
-        for x in range(width):
-            ray_x = rays[0, 0] * x + row_x
-            ray_y = rays[1, 0] * x + row_y
-            ray_z = rays[2, 0] * x + row_z
-            length2 = ray_x * ray_x + ray_y * ray_y + ray_z * ray_z
-            record = canvas.owners[y, x]
-            if record < 0:
-                rise = ray_y / math.sqrt(length2)
-                rise = min(1.0, 1.6 * rise) if rise > 0.0 else max(-0.25, 2.0 * rise)
-                red = fog_red + rise_red * rise if rise > 0.0 else fog_red * (1.0 + rise)
-                green = fog_green + rise_green * rise if rise > 0.0 else fog_green * (1.0 + rise)
-                blue = fog_blue + rise_blue * rise if rise > 0.0 else fog_blue * (1.0 + rise)
-            else:
-                r = canvas.records[record]
-                z = 1.0 / (r[INVERSE_DEPTH] * x + r[INVERSE_DEPTH + 1] * y + r[INVERSE_DEPTH + 2])
-                paint = canvas.paints[record]
-                if paint == PLAIN:
-                    red, green, blue = r[TONE], r[TONE + 1], r[TONE + 2]
-                else:
-                    u = (r[U_PLANE] * x + r[U_PLANE + 1] * y + r[U_PLANE + 2]) * z
-                    v = (r[V_PLANE] * x + r[V_PLANE + 1] * y + r[V_PLANE + 2]) * z
-                    wu = z * (abs(r[U_PLANE] - u * r[INVERSE_DEPTH]) + abs(r[U_PLANE + 1] - u * r[INVERSE_DEPTH + 1]))
-                    wv = z * (abs(r[V_PLANE] - v * r[INVERSE_DEPTH]) + abs(r[V_PLANE + 1] - v * r[INVERSE_DEPTH + 1]))
-                    place = (u, v, max(wu, 1e-4), max(wv, 1e-4))
-                    tone = (r[TONE], r[TONE + 1], r[TONE + 2], r[LIGHT])
-                    half_width = r[EDGES] + r[EDGES + 1] * v
-                    red, green, blue = surface(paint, place, tone, half_width, table, grain)
-                    if shadow[12] > 0.0:
-                        dark = _in_shadow(shadow, ray_x * z, ray_y * z, ray_z * z)
-                        red, green, blue = red * dark, green * dark, blue * dark
-                fog = min(1.0, z * z * length2 * fog_per_m2)
-                red += (fog_red - red) * fog
-                green += (fog_green - green) * fog
-                blue += (fog_blue - blue) * fog
-            bgra[y, x, 0] = _byte(blue)
-            bgra[y, x, 1] = _byte(green)
-            bgra[y, x, 2] = _byte(red)
-            bgra[y, x, 3] = 255
+    x, y = at
+    ray_x = view.right[0] * x + view.down[0] * y + view.first[0]
+    ray_y = view.right[1] * x + view.down[1] * y + view.first[1]
+    ray_z = view.right[2] * x + view.down[2] * y + view.first[2]
+    length2 = ray_x * ray_x + ray_y * ray_y + ray_z * ray_z
+    rise = view.ground_y - view.eye[1]
+    z = rise / ray_y if ray_y < 0.0 and rise < 0.0 else math.inf
+    ground = True
+    if paint != SKY:
+        own_z = 1.0 / (planes[0] * x + planes[1] * y + planes[2])
+        if own_z <= z:
+            z = own_z
+            ground = False
+    fog = z * z * length2 * view.fog_per_m2
+    if not fog < 1.0:
+        return _sky(view, ray_y / math.sqrt(length2)) if ground else view.haze
+    if ground:
+        red, green, blue = _ground_point(view, (ray_x, ray_y, ray_z), z)
+    elif paint == PLAIN:
+        red, green, blue = tone[0], tone[1], tone[2]
+    else:
+        red, green, blue = _track_point(view, (x, y, z), paint, planes, tone, edges)
+    left = 1.0 - fog
+    if view.has_shadow and paint != PLAIN:
+        left *= _light_left(view, ray_x * z, ray_y * z, ray_z * z)
+    return red * left + view.haze[0] * fog, green * left + view.haze[1] * fog, blue * left + view.haze[2] * fog
 
 
-@kernel
-def _in_shadow(shadow: NDArray[np.float64], x: float, y: float, z: float) -> float:
+@inlined
+def _sky(view: View, rise: float) -> Triple:
+    """Return the sky's colour where the sine of the angle above the horizon is ``rise``."""
+    share = min(1.0, SKY_STEEPNESS * max(rise, 0.0))
+    rest = 1.0 - share
+    return (
+        view.haze[0] * rest + view.sky_top[0] * share,
+        view.haze[1] * rest + view.sky_top[1] * share,
+        view.haze[2] * rest + view.sky_top[2] * share,
+    )
+
+
+@inlined
+def _track_point(
+    view: View,
+    at: Triple,
+    paint: int,
+    planes: tuple[float, float, float, float, float, float, float, float, float],
+    tone: tuple[float, float, float, float],
+    edges: tuple[float, float, float, float],
+) -> Triple:
+    """Return the colour of a triangle at a sample (x, y) and a depth, without shadow and fog."""
+    x, y, z = at
+    z_across, z_down, _, u_across, u_down, u_first, v_across, v_down, v_first = planes
+    u = (u_across * x + u_down * y + u_first) * z
+    v = (v_across * x + v_down * y + v_first) * z
+    wide = SAMPLES * z * (abs(u_across - u * z_across) + abs(u_down - u * z_down))
+    long = SAMPLES * z * (abs(v_across - v * z_across) + abs(v_down - v * z_down))
+    place = (u, v, max(wide, LEAST_PIXEL_M), max(long, LEAST_PIXEL_M))
+    return surface(paint, place, tone, (edges[0] + edges[1] * v, edges[2] + edges[3] * v), view.grain, view.seed)
+
+
+@inlined
+def _ground_point(view: View, ray: Triple, z: float) -> Triple:
+    """Return the colour of the endless ground where a ray meets it at depth ``z``, without shadow and fog."""
+    inverse = 1.0 / ray[1]
+    across, down = view.right[1] * inverse, view.down[1] * inverse
+    wide = SAMPLES * z * (abs(view.right[0] - ray[0] * across) + abs(view.down[0] - ray[0] * down))
+    long = SAMPLES * z * (abs(view.right[2] - ray[2] * across) + abs(view.down[2] - ray[2] * down))
+    u, v = view.eye[0] + ray[0] * z, view.eye[2] + ray[2] * z
+    place = (u, v, max(wide, LEAST_PIXEL_M), max(long, LEAST_PIXEL_M))
+    return surface(GROUND, place, view.ground_tone, (0.0, 0.0), view.grain, view.seed)
+
+
+@inlined
+def _light_left(view: View, x: float, y: float, z: float) -> float:
     """Return the share of light that the car leaves to the point (x, y, z), relative to the eye."""
-    depth = x * shadow[6] + y * shadow[7] + z * shadow[8] - shadow[11]
-    if depth < -0.3 or depth > SHADOW_DEPTH_M:
+    below = x * view.below[0] + y * view.below[1] + z * view.below[2] - view.from_eye[2]
+    if below < -0.3 or below > SHADOW_DEPTH_M:
         return 1.0
-    left = abs(x * shadow[0] + y * shadow[1] + z * shadow[2] - shadow[9])
-    forward = abs(x * shadow[3] + y * shadow[4] + z * shadow[5] - shadow[10])
-    blur = 0.15 + 0.12 * max(depth, 0.0)
-    across = min(1.0, max(0.0, (SHADOW_SIZE_M[0] + blur - left) / (2.0 * blur)))
-    along = min(1.0, max(0.0, (SHADOW_SIZE_M[1] + blur - forward) / (2.0 * blur)))
-    return 1.0 - SHADOW * across * along * (1.0 - max(depth, 0.0) / SHADOW_DEPTH_M)
+    aside = abs(x * view.aside[0] + y * view.aside[1] + z * view.aside[2] - view.from_eye[0])
+    ahead = abs(x * view.ahead[0] + y * view.ahead[1] + z * view.ahead[2] - view.from_eye[1])
+    blur = 0.15 + 0.12 * max(below, 0.0)
+    across = min(1.0, max(0.0, (SHADOW_SIZE_M[0] + blur - aside) / (2.0 * blur)))
+    along = min(1.0, max(0.0, (SHADOW_SIZE_M[1] + blur - ahead) / (2.0 * blur)))
+    return 1.0 - SHADOW * across * along * (1.0 - max(below, 0.0) / SHADOW_DEPTH_M)
 
 
 @kernel
-def set_shadow(car: NDArray[np.float64], pose: NDArray[np.float64], shadow: NDArray[np.float64]) -> None:
-    """Write the box below the car that its shadow fills, relative to the eye.
-
-    Args:
-        car: (CAR_SIZE,) the car.
-        pose: (POSE_SIZE,) the view.
-        shadow: (13,) three axes (left, forward, down), the car's place along each, and 1 (0: no shadow).
+def shadow_axes(car: NDArray[np.float64]) -> tuple[Triple, Triple, Triple]:
+    """Return the axes (left, ahead, down) of the box below the car that its shadow fills.
 
     On the ground the shadow lies under the wheels, whatever the road's attitude; in flight it falls straight down.
     """
     touching = 0.0
     for wheel in range(4):
         touching += car[WHEEL_CONTACT + wheel]
-    for axis, column in ((0, 0), (1, 2), (2, 1)):
-        for i in range(3):
-            shadow[3 * axis + i] = car[ROTATION + 3 * i + column] if axis < 2 else -car[ROTATION + 3 * i + column]
-    if touching == 0.0:
-        flat = math.sqrt(shadow[3] * shadow[3] + shadow[5] * shadow[5])
-        if flat < 0.1:  # nose straight up or down: no direction to lay the shadow along
-            shadow[12] = 0.0
-            return
-        shadow[3], shadow[4], shadow[5] = shadow[3] / flat, 0.0, shadow[5] / flat
-        shadow[0], shadow[1], shadow[2] = shadow[5], 0.0, -shadow[3]
-        shadow[6], shadow[7], shadow[8] = 0.0, -1.0, 0.0
-    for axis in range(3):
-        shadow[9 + axis] = 0.0
-        for i in range(3):
-            shadow[9 + axis] += shadow[3 * axis + i] * (car[POSITION + i] - pose[EYE + i])
-    shadow[12] = 1.0
+    left_x, left_y, left_z = car[ROTATION], car[ROTATION + 3], car[ROTATION + 6]
+    up_x, up_y, up_z = car[ROTATION + 1], car[ROTATION + 4], car[ROTATION + 7]
+    ahead_x, ahead_y, ahead_z = car[ROTATION + 2], car[ROTATION + 5], car[ROTATION + 8]
+    level = math.sqrt(ahead_x * ahead_x + ahead_z * ahead_z)
+    if touching == 0.0 and level > 0.1:  # else the nose points straight up: no level direction to lay it along
+        ahead_x, ahead_y, ahead_z = ahead_x / level, 0.0, ahead_z / level
+        up_x, up_y, up_z = 0.0, 1.0, 0.0
+        left_x, left_y, left_z = ahead_z, 0.0, -ahead_x
+    return (left_x, left_y, left_z), (ahead_x, ahead_y, ahead_z), (-up_x, -up_y, -up_z)
+
+
+@kernel
+def view_of(
+    skin: Skin,
+    pose: NDArray[np.float64],
+    lens: tuple[float, float, int, int],
+    car: NDArray[np.float64],
+    ground_y: float,
+    has_shadow: bool,
+) -> View:
+    """Return what the pixels of one frame depend on.
+
+    Args:
+        skin: colours and fog.
+        pose: (POSE_SIZE,) the camera.
+        lens: focal lengths along x and y, and height and width of the picture, in samples.
+        car: (CAR_SIZE,) the car.
+        ground_y: height of the endless ground, metres.
+        has_shadow: whether the car throws one.
+    """
+    focal_x, focal_y, height, width = lens
+    right = (pose[RIGHT] / focal_x, pose[RIGHT + 1] / focal_x, pose[RIGHT + 2] / focal_x)
+    down = (-pose[UP] / focal_y, -pose[UP + 1] / focal_y, -pose[UP + 2] / focal_y)
+    x, y = 0.5 * (width - 1), 0.5 * (height - 1)
+    eye = (pose[EYE], pose[EYE + 1], pose[EYE + 2])
+    aside, ahead, below = shadow_axes(car)
+    away = (car[POSITION] - eye[0], car[POSITION + 1] - eye[1], car[POSITION + 2] - eye[2])
+    return View(
+        right,
+        down,
+        (
+            pose[FORWARD] - x * right[0] - y * down[0],
+            pose[FORWARD + 1] - x * right[1] - y * down[1],
+            pose[FORWARD + 2] - x * right[2] - y * down[2],
+        ),
+        eye,
+        ground_y,
+        1.0 / (skin.far * skin.far),
+        skin.sky_top,
+        skin.haze,
+        skin.ground,
+        skin.grain,
+        skin.seed,
+        has_shadow,
+        aside,
+        ahead,
+        below,
+        (_dot(aside, away), _dot(ahead, away), _dot(below, away)),
+    )
+
+
+@kernel
+def _dot(a: Triple, b: Triple) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 @kernel
