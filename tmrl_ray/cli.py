@@ -6,6 +6,7 @@ and import what they need when they run: ``tmrl-ray --help`` answers at once.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -49,6 +50,7 @@ class _Root(LazyGroup):
 @click.option("--debug", is_flag=True, envvar="TMRL_DEBUG", help="Show the traceback of errors (or set TMRL_DEBUG=1).")
 def cli(debug: bool) -> None:
     """Train agents to race TrackMania Nations Forever, with the real game or the built-in simulator."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
 
 
 def run(arguments: Sequence[str]) -> int:

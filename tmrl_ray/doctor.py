@@ -20,6 +20,7 @@ import psutil
 
 from tmrl_ray import __version__
 from tmrl_ray.config.game import ConnectionSettings
+from tmrl_ray.game.process import default_state_dir, recorded_games
 
 Status = Literal["ok", "note", "problem"]
 
@@ -49,16 +50,18 @@ class Finding:
     """What to do about it; empty when nothing needs to be done."""
 
 
-def examine(port: int = ConnectionSettings().port) -> Iterator[Finding]:
+def examine(port: int = ConnectionSettings().port, state_dir: Path | None = None) -> Iterator[Finding]:
     """Yield what the machine has and lacks, the software first.
 
     Args:
         port: the first of the ports on which games are expected.
+        state_dir: where starts of games are recorded; None: this user's folder.
     """
     parts = (_versions, _extras, _cores, _memory, _shared_memory, _disk, _kernels)
     for part in parts:
         yield from part()
     yield from _ports(port)
+    yield from _games(default_state_dir() if state_dir is None else state_dir)
 
 
 def _versions() -> Iterator[Finding]:
@@ -150,6 +153,23 @@ def _ports(first: int) -> Iterator[Finding]:
     owners = _listeners()
     value = ", ".join(f"{number} ({owners.get(number, 'owner unknown')})" for number in taken)
     yield Finding(name, "ok", f"in use: {value}", f"To see if it is a game: tmrl-ray game check --port {taken[0]}")
+
+
+def _games(state_dir: Path) -> Iterator[Finding]:
+    """Look for games that we started: those of other runs, and those that killed runs left behind."""
+    records = recorded_games(state_dir)
+    orphans = [record for record in records if record.parent.find() is None]
+    if len(records) > len(orphans):
+        ports = ", ".join(str(record.port) for record in records if record not in orphans)
+        yield Finding("games of ours", "ok", f"run on ports {ports}")
+    if orphans:
+        value = ", ".join(f"port {each.port}: {len(each.members())} processes" for each in orphans)
+        advice = (
+            "Killed runs left them behind. The next start of a game ends them; to do it now: tmrl-ray doctor --clean"
+        )
+        yield Finding("left-over games", "note", value, advice)
+    else:
+        yield Finding("left-over games", "ok", f"none (records in {state_dir})")
 
 
 def _can_listen(port: int) -> bool:

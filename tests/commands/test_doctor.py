@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from tmrl_ray import __version__, doctor
 from tmrl_ray.cli import run
+from tmrl_ray.game.process import default_state_dir, recorded_games
 
 
 def test_doctor_reports_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,6 +33,25 @@ def test_a_game_that_listens_is_seen_but_not_disturbed() -> None:
         assert finding.advice.endswith(f"--port {port}")
         with pytest.raises(TimeoutError):
             server.accept()
+
+
+def test_games_that_a_killed_run_left_behind_are_found_and_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    start = (
+        "import os, sys; from tmrl_ray.game.launch import Launch; from tmrl_ray.game.process import GameProcess; "
+        "sleep = (sys.executable, '-c', 'import time; time.sleep(60)', '{port}'); "
+        "GameProcess.start(Launch(command=sleep, port=8499)); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", start], check=True)
+    (record,) = recorded_games(default_state_dir())
+    assert len(record.members()) == 1
+    assert run(["doctor"]) == 0
+    assert "port 8499: 1 processes" in capsys.readouterr().out
+    assert run(["doctor", "--clean"]) == 0
+    assert "left-over games  none" in capsys.readouterr().out
+    assert record.members() == []
 
 
 def test_a_missing_package_is_a_problem(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,19 +10,23 @@ from tmrl_ray.commands.output import print_json, print_table
 _COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
 
 
-@command(examples=["doctor", "doctor --port 8490", "doctor --json"])
+@command(examples=["doctor", "doctor --port 8490", "doctor --clean", "doctor --json"])
 @click.option("--port", type=Port, default=8478, show_default=True, help="First of the games' ports.")
+@click.option("--clean", is_flag=True, help="First end the games that killed runs left behind.")
 @json_option
-def doctor(port: int, as_json: bool) -> None:
+def doctor(port: int, clean: bool, as_json: bool) -> None:
     """See what this machine has and lacks, and what to do.
 
-    Versions, cores, memory, /dev/shm, ports and left-overs. Nothing is changed. Exit status 1 when something is wrong
-    that keeps tmrl_ray from working.
+    Versions, cores, memory, /dev/shm, ports and left-overs. Nothing is changed unless --clean is given. Exit status 1
+    when something is wrong that keeps tmrl_ray from working.
     """
     from dataclasses import asdict
 
     from tmrl_ray.doctor import examine
+    from tmrl_ray.game.process import default_state_dir, reap_orphans
 
+    if clean:
+        reap_orphans(default_state_dir())
     findings = list(examine(port))
     problems = [finding for finding in findings if finding.status == "problem"]
     if as_json:

@@ -55,14 +55,14 @@ class Launch:
 
 
 def simulator_launch(port: int | None = None, *options: str) -> Launch:
-    """Return how to start the simulator, with this Python.
+    """Return how to start the simulator, with this Python. Its first start compiles it, which takes a minute or two.
 
     Args:
         port: the port; None: any free one.
         options: further options of ``tmrl-ray game serve``.
     """
     program = (sys.executable, "-m", "tmrl_ray.cli", "game", "serve", "--port", "{port}", *options)
-    return Launch(command=program, port=free_port() if port is None else port, ready_s=60.0)
+    return Launch(command=program, port=free_port() if port is None else port, ready_s=240.0)
 
 
 def windows_launch(port: int = DEFAULT_PORT, *, loader: Path | None = None, profile: str = "default") -> Launch:

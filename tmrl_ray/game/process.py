@@ -179,6 +179,12 @@ def default_state_dir() -> Path:
     return base / "tmrl_ray" / "games"
 
 
+def recorded_games(state_dir: Path) -> list[GameRecord]:
+    """Return the games that were started and of whose end nothing is known; nothing is changed."""
+    records = (_read(path) for path in sorted(state_dir.glob(f"*{_RECORD_SUFFIX}")))
+    return [record for record in records if record is not None]
+
+
 def reap_orphans(state_dir: Path, grace_s: float = GRACE_S) -> list[GameRecord]:
     """End the games of runs that were killed, and return their records.
 

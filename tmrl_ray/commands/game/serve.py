@@ -56,7 +56,8 @@ def serve(
     from tmrl_ray.simulator.server import ServerSettings
     from tmrl_ray.simulator.server import serve as serve_games
 
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(message)s")
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s: %(message)s", force=True)
     settings = ServerSettings(
         track=track,
         port=port,
