@@ -31,6 +31,8 @@ STEP_M = 4.0
 CHECKPOINT_EVERY_M = 180.0
 STRAIGHT_BEFORE_JUMP_M = 70
 """A car comes out of the tightest bend at 15 m/s and is beyond 25 m/s after this."""
+TOP_M = 8.0
+"""Beyond this height above or below the start, slopes lead back to it."""
 JUMP_DIFFICULTY = 0.5
 """From this difficulty on there are jumps."""
 
@@ -45,6 +47,8 @@ class _Draft:
     ends: list[tuple[float, float, float]] = field(default_factory=list)
     """x, z and heading behind each segment."""
     lengths: list[float] = field(default_factory=list)
+    climbs: list[float] = field(default_factory=list)
+    """Metres upwards of each segment."""
 
     @property
     def end(self) -> tuple[float, float, float]:
@@ -55,9 +59,10 @@ class _Draft:
         self.points.append(points)
         self.ends.append(end)
         self.lengths.append(length)
+        self.climbs.append(length * segment.get("slope", 0) / 100 - segment.get("drop", 0))
 
     def take_back(self, count: int) -> None:
-        for values in (self.segments, self.points, self.ends, self.lengths):
+        for values in (self.segments, self.points, self.ends, self.lengths, self.climbs):
             del values[max(len(values) - count, 0) :]
 
 
@@ -140,7 +145,7 @@ class _Maker:
             return [self._bend(draft)]
         if self.difficulty >= JUMP_DIFFICULTY and self._chance(0.0, 0.2):
             return self._jump()
-        return [self._hilly({"straight": self._whole(self._between(40, 20), self._between(140, 90))})]
+        return [self._hilly(draft, {"straight": self._whole(self._between(40, 20), self._between(140, 90))})]
 
     def _bend(self, draft: _Draft) -> dict[str, Any]:
         radius = self._whole(self._between(45, self.width / 2 + 10), self._between(120, 80))
@@ -156,12 +161,13 @@ class _Maker:
             bend.update(material="dirt", radius=max(round(1.3 * radius), 45))
         elif self._chance(0.1, 0.25):
             bend["walls"] = "both" if self.random.random() < 0.4 else ("right" if side == "left" else "left")
-        return self._hilly(bend)
+        return self._hilly(draft, bend)
 
-    def _hilly(self, segment: dict[str, Any]) -> dict[str, Any]:
+    def _hilly(self, draft: _Draft, segment: dict[str, Any]) -> dict[str, Any]:
         if self._chance(0.15, 0.45):
-            steepest = self._between(4, 9)
-            segment["slope"] = int(self.random.choice([-1, 1])) * self._whole(2, steepest)
+            height = sum(draft.climbs)
+            up = self.random.random() < 0.5 if abs(height) < TOP_M else height < 0
+            segment["slope"] = (1 if up else -1) * self._whole(2, self._between(4, 9))
         if "straight" in segment and "slope" not in segment:
             if self._chance(0.05, 0.12):
                 segment.update(material="turbo", straight=12)

@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tmrl_ray.config.yaml_text import dump_yaml
 from tmrl_ray.errors import TrackError
 from tmrl_ray.simulator.ribbon import SPACING_M, Ribbon, frames_along, resample, smooth
 from tmrl_ray.simulator.segments import material_of
 from tmrl_ray.simulator.track import Floats
-from tmrl_ray.simulator.track_builder import LEAD_IN_M, RUN_OUT_M, Layout
+from tmrl_ray.simulator.track_builder import LEAD_IN_M, RUN_OUT_M, Layout, build_track
 from tmrl_ray.simulator.track_file import CheckpointAt, Line, TrackSpec
-from tmrl_ray.simulator.track_source import format_track
+from tmrl_ray.simulator.track_source import format_track, parse_track
+from tmrl_ray.simulator.validate import validate
 
 SHORTEST_LINE_M = 50.0
 LARGEST_HOLE_M = 20.0
@@ -78,8 +80,9 @@ def write_track_yaml(points: Floats, destination: Path, *, name: str | None = No
     if line is None:
         line = Line(file=data.name, checkpoints=evenly_spaced_checkpoints(points))
     said = line.model_dump(by_alias=True, exclude_unset=True) | {"file": data.name}
-    spec = TrackSpec.model_validate({"name": name or destination.stem, "line": said})
-    lay_line(spec, points)
+    spec = parse_track(dump_yaml({"name": name or destination.stem, "line": said}), str(destination))
+    layout = lay_line(spec, points)
+    validate(build_track(layout), layout)
     destination.parent.mkdir(parents=True, exist_ok=True)
     np.save(data, points)
     destination.write_text(format_track(spec), encoding="utf-8")
@@ -139,8 +142,7 @@ def _centre_line(spec: TrackSpec, line: Line, positions: Floats) -> tuple[Floats
     before = np.arange(round(LEAD_IN_M / SPACING_M), 0, -1)[:, None] * SPACING_M
     after = np.arange(1, round(RUN_OUT_M / SPACING_M) + 1)[:, None] * SPACING_M
     points = np.concatenate([middle[0] + before * _level(behind), middle, middle[-1] + after * _level(ahead)])
-    joints = smooth(points[:, 1], 12.0)  # the added road is level, the line need not be where it begins and ends
-    points[:, 1] = joints
+    points[:, 1] = smooth(points[:, 1], 12.0)  # the added road is level, the line need not be where it begins and ends
     points = resample(points)
     spawn = len(before)
     finish = spawn + len(middle) - 1

@@ -6,7 +6,7 @@ import numpy as np
 
 from tmrl_ray.simulator.mesh import Mesh, Surface
 from tmrl_ray.simulator.ribbon import SPACING_M, Ribbon
-from tmrl_ray.simulator.road_mesh import EMBANKMENT_M, SLAB_M
+from tmrl_ray.simulator.road_sides import EMBANKMENT_M, SLAB_M
 from tmrl_ray.simulator.track import Floats, Gate, Material, Paint
 
 GROUND_TILE_M = 64.0

@@ -338,4 +338,15 @@ class TrackSpec(_Model):
     def _one_layout(self) -> TrackSpec:
         if bool(self.segments) == (self.line is not None):
             raise ValueError("give either segments or line")
+        idle = sorted(self.model_fields_set & {"start", "laps", "road", "easing", "branches"})
+        if self.line is not None and idle:
+            raise ValueError(f"{', '.join(idle)}: only with segments, not with line")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_are_unique(self) -> TrackSpec:
+        labels = [s.label for s in self.segments if isinstance(s, Stretch) and s.label is not None]
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"label {', '.join(twice)} is given to more than one segment")
         return self
