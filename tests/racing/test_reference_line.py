@@ -6,8 +6,11 @@ import pytest
 from tests.racing.fake_game import line_from, straight_line
 from tmrl_ray.config.race import LineSettings
 from tmrl_ray.errors import LineError
+from tmrl_ray.game.gbx import read_challenge
+from tmrl_ray.racing.progress import Progress
 from tmrl_ray.racing.reference_line import (
     Checkpoint,
+    checkpoints_of_map,
     extend,
     line_of_points,
     line_of_track,
@@ -170,7 +173,17 @@ def test_the_line_of_a_track_ends_at_its_finish():
     assert list(line.checkpoints) == sorted(line.checkpoints)
 
 
-def test_the_real_line(real_data):
-    line = load_line(real_data / "lines" / "ESL-Hockolicious_0.5m_cl2.npy")
+def test_the_real_line_passes_the_real_checkpoints(real_data):
+    challenge = read_challenge(real_data / "gbx" / "ESL-Hockolicious.Challenge.Gbx")
+    checkpoints = checkpoints_of_map(challenge)
+    line = load_line(real_data / "lines" / "ESL-Hockolicious_0.5m_cl2.npy", checkpoints)
     assert (line.first_zone, line.last_zone) == (20, 20 + 8062 - 1)
     assert 4000 < line.length_m < 4049  # smoothing takes the wiggles out of 4048.7 m
+    assert len(checkpoints) == len(line.checkpoints) == 13
+    for zone, checkpoint in line.checkpoints.items():
+        assert np.linalg.norm(line.zones[zone] - checkpoint.position) < 8
+    progress = Progress(line)
+    progress.begin(line.points[line.first_zone])
+    for point in line.points[line.first_zone : line.last_zone + 1 : 7]:
+        progress.update(point)
+    assert progress.zone > line.last_zone - 7, "no checkpoint holds a car that drives the line"

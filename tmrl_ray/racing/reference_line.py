@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tmrl_ray.config.race import LineSettings
 from tmrl_ray.errors import LineError
+from tmrl_ray.game.gbx.challenge import Challenge
 from tmrl_ray.game.gbx.lines import checkpoints_on_line
 from tmrl_ray.simulator.track import Track
 
@@ -242,6 +243,20 @@ def line_of_track(track: Track, settings: LineSettings = DEFAULT_LINE) -> Refere
         for gate in track.gates
     ]
     return line_of_points(resample(_way_to_finish(track), settings.spacing_m), gates, settings)
+
+
+def checkpoints_of_map(challenge: Challenge, settings: LineSettings = DEFAULT_LINE) -> tuple[Checkpoint, ...]:
+    """Return the checkpoints of a real map, for the line of a race on it.
+
+    The finish is not among them: the line ends there, and the game says when it was crossed.
+    """
+    radius = settings.checkpoint_radius_m
+    if radius is None:
+        return ()
+    return tuple(
+        Checkpoint(position=np.array(block.centre, dtype=np.float64), radius_m=radius)
+        for block in challenge.checkpoints
+    )
 
 
 def _way_to_finish(track: Track) -> Floats:
