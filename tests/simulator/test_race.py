@@ -7,6 +7,7 @@ import pytest
 
 from tests.simulator.flat_track import GATE_HEIGHT_M, HALF_WIDTH_M, TRACKS, flat_track
 from tmrl_ray.game.inputs import RELEASED, Inputs
+from tmrl_ray.game.scripts import KeyPress, Timeline
 from tmrl_ray.simulator import car_state as cs
 from tmrl_ray.simulator.race import Race
 
@@ -241,26 +242,36 @@ def test_the_input_log_follows_rewinds(race: Race):
     race.set_inputs(Inputs(brake=True))
     race.advance(50)
     race.set_inputs(GAS)
-    assert [time for time, _ in race.input_log] == [0, 50, 100]
+    assert [time for time, _ in race.input_log.changes] == [0, 50, 100]
     race.load_state(state)
-    assert race.input_log == [(0, GAS)]
+    assert race.input_log.changes == ((0, GAS),)
     assert race.inputs == GAS
     race.restart()
-    assert race.input_log == []
+    assert race.input_log.changes == ()
 
 
 def test_a_script_plays_in_every_race(race: Race):
-    script = [(0, GAS), (130, Inputs(accelerate=True, left=True)), (170, RELEASED)]
+    script = Timeline(((0, GAS), (130, Inputs(accelerate=True, left=True)), (170, RELEASED)))
     race.play_script(script)
     for _ in range(2):
         while race.race_time_ms < 200:
             race.advance(50)
             assert race.race_time_ms % 50 == 0
-        assert list(race.input_log) == script
+        assert race.input_log == script
         race.restart()
-    race.play_script(())
+    race.play_script(Timeline())
     race.advance(4000)
-    assert race.input_log == []
+    assert race.input_log == Timeline()
+
+
+def test_a_script_can_respawn(race: Race):
+    at_zero(race)
+    jump_through(race, 50)
+    now = race.race_time_ms
+    race.play_script(Timeline((), (KeyPress(now + 30, "enter"),)))
+    race.advance(50)
+    assert race.save_state().num_respawns == 1
+    assert race.input_log.presses == (KeyPress(now + 30, "enter"),)
 
 
 def test_the_console_can_end_a_race(race: Race):

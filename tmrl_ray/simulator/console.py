@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tmrl_ray.game.scripts import EVENT_KEYS, HELD_KEYS
+
 CHALLENGE_SUFFIX = ".challenge.gbx"
 TRACK_SUFFIXES = (".yaml", ".yml")
 
@@ -106,7 +108,7 @@ Command = (
 )
 
 _CAMERAS = ("1", "2", "3")
-_KEYS = ("up", "down", "left", "right", "enter", "delete")
+_KEYS = (*HELD_KEYS, *EVENT_KEYS)
 _IGNORED = frozenset(
     ("toggle_console", "add_trigger", "remove_trigger", "clear_triggers", "replay", "clear", "bind", "unbind", "help")
 )

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tmrl_ray.errors import InvalidInputError, StateError
+from tmrl_ray.errors import InvalidInputError, ScriptError, StateError
 from tmrl_ray.game.inputs import Inputs
-from tmrl_ray.game.protocol import INT32, MessageType, frame_bytes
+from tmrl_ray.game.protocol import INT32, MAX_INPUTS_BYTES, MessageType, frame_bytes
+from tmrl_ray.game.scripts import HELD_KEYS, Timeline, format_script, parse_script
 from tmrl_ray.simulator import console
 from tmrl_ray.simulator.look import Look
 from tmrl_ray.simulator.race import Race
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 MAX_VARIABLES = 256
 MAX_RENDERERS = 4
 """Picture sizes for which buffers are kept; a client uses one."""
+MAX_SCRIPT_BYTES = MAX_INPUTS_BYTES
 NO_STATE = b"\0"
 """What the real game answers to GET_SIMULATION_STATE while it is in its menus: one byte."""
 
@@ -109,6 +111,15 @@ class SimulatedGame:
         if self.race is not None:
             self.race.set_inputs(inputs)
 
+    def warm_up(self) -> None:
+        """Have all kernels compiled, so that no client waits for that: they are kept on disk, but not for ever."""
+        if self.race is not None:
+            self.rewind(self.state())
+            self.race.advance()
+            self.race.restart()
+            self.picture(8, 8)
+            self._renderers.clear()
+
     # Pictures.
 
     def picture(self, width: int, height: int) -> bytearray:
@@ -157,7 +168,7 @@ class SimulatedGame:
                 self._load_script(file)
             case console.UnloadScript():
                 if self.race is not None:
-                    self.race.play_script(())
+                    self.race.play_script(Timeline())
             case console.Ignored(name):
                 log.debug("console command %r has no effect in the simulator", name)
             case console.Rejected(text, reason):
@@ -180,9 +191,8 @@ class SimulatedGame:
             if down:
                 race.respawn()
                 self.began_anew = self.began_anew or race.race_time_ms < 0
-        else:
-            field = {"up": "accelerate", "down": "brake"}.get(key, key)
-            race.set_inputs(race.inputs._replace(steer=None, **{field: down}))
+        elif key in HELD_KEYS:
+            race.set_inputs(race.inputs._replace(steer=None, **{HELD_KEYS[key]: down}))
 
     def _teleport(self, position: tuple[float, float, float]) -> None:
         if self.race is not None:
@@ -191,8 +201,21 @@ class SimulatedGame:
             self.rewind(state.to_bytes())
 
     def _load_script(self, file: str) -> None:
-        log.warning("script %r not loaded", file)
+        """Play the script ``file`` of the scripts' folder in this race and all that follow."""
+        if self.race is None:
+            return
+        path = self._scripts / file
+        try:
+            if path.stat().st_size > MAX_SCRIPT_BYTES:
+                raise ScriptError(f"more than {MAX_SCRIPT_BYTES} bytes")
+            script = parse_script(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, ScriptError) as error:
+            log.warning("script %s not loaded: %s", path, error)
+            return
+        if script.commands:
+            log.warning("script %s: its %d console commands are not executed", path, len(script.commands))
+        self.race.play_script(script)
 
     def inputs_script(self) -> bytes:
         """Return the inputs of the race so far as a TMInterface script, UTF-8."""
-        return b""
+        return format_script(self.race.input_log).encode() if self.race is not None else b""

@@ -7,9 +7,9 @@ game's: inputs that are set while the clock shows T act in the tick T -> T + 10;
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
 
 from tmrl_ray.game.inputs import RELEASED, Inputs
+from tmrl_ray.game.scripts import KeyPress, Timeline
 from tmrl_ray.game.sim_state import SimState
 from tmrl_ray.simulator import race_state as rs
 from tmrl_ray.simulator.car_state import CarState, at_rest
@@ -40,7 +40,9 @@ class Race:
         self._codec = StateCodec(track)
         self._arrays = blank_arrays(track)
         self._input_log: list[tuple[int, Inputs]] = []
-        self._script: dict[int, Inputs] = {}
+        self._respawn_log: list[KeyPress] = []
+        self._script_inputs: dict[int, Inputs] = {}
+        self._script_respawns: set[int] = set()
         self._script_times: list[int] = []
         self.restart()
 
@@ -92,9 +94,9 @@ class Race:
         return held_inputs(self._arrays.ledger)
 
     @property
-    def input_log(self) -> Sequence[tuple[int, Inputs]]:
-        """Each change of the inputs in this race so far: race time in ms, and what was held from then on."""
-        return self._input_log
+    def input_log(self) -> Timeline:
+        """The inputs of this race so far, and its respawns; those of the countdown stand at time 0."""
+        return Timeline(tuple(self._input_log), tuple(self._respawn_log))
 
     def run_step_due(self, period_ms: int) -> bool:
         """Tell whether the game announces a run step at the present time."""
@@ -114,6 +116,7 @@ class Race:
         arrays.ledger[rs.LAST_GATE] = -1
         self._put_car(self.track.spawn)
         self._input_log.clear()
+        self._respawn_log.clear()
 
     def respawn(self) -> None:
         """Put the car where the gate passed last says, at rest; restart when none was passed."""
@@ -123,6 +126,8 @@ class Race:
             self.restart()
             return
         ledger[rs.RESPAWNS] += 1
+        if len(self._respawn_log) < MAX_LOGGED_INPUTS:
+            self._respawn_log.append(KeyPress(self.race_time_ms, "enter"))
         self._put_car(self.track.gates[gate].respawn)
 
     def _put_car(self, pose: Pose) -> None:
@@ -137,7 +142,7 @@ class Race:
         self._log_inputs(inputs)
 
     def _log_inputs(self, inputs: Inputs) -> None:
-        now = self.race_time_ms
+        now = max(0, self.race_time_ms)
         if self._input_log and self._input_log[-1][0] == now:
             self._input_log[-1] = (now, inputs)
         elif len(self._input_log) < MAX_LOGGED_INPUTS:
@@ -153,15 +158,14 @@ class Race:
         Returns:
             How many gates were passed in the last of these ticks.
         """
-        if self._script:
+        if self._script_times:
             return self._advance_by_script(period_ms, stop_ms)
         return int(advance(self._arrays, self._contacts, self._tuning, period_ms, stop_ms))
 
     def _advance_by_script(self, period_ms: int, stop_ms: int) -> int:
         while True:
             now = self.race_time_ms
-            if now in self._script:
-                self.set_inputs(self._script[now])
+            self._act_by_script(now)
             next_index = bisect_right(self._script_times, now)
             script_ms = self._script_times[next_index] if next_index < len(self._script_times) else NEVER_MS
             pause_ms = stop_ms if now < stop_ms < script_ms or script_ms == NEVER_MS else script_ms
@@ -173,14 +177,20 @@ class Race:
         """Play one tick and return how many gates were passed in it."""
         return self.advance()
 
-    def play_script(self, changes: Sequence[tuple[int, Inputs]]) -> None:
-        """Set inputs at given race times, in this race and in all that follow it; an empty script plays nothing.
+    def _act_by_script(self, now: int) -> None:
+        if now in self._script_inputs:
+            self.set_inputs(self._script_inputs[now])
+        if now in self._script_respawns:
+            self.respawn()
 
-        Args:
-            changes: race time in ms, and what is held from then on, in rising order.
+    def play_script(self, script: Timeline) -> None:
+        """Set the inputs of a script at its times, in this race and all that follow; an empty one plays nothing.
+
+        Its respawns are played too; its restarts and commands are not.
         """
-        self._script = dict(changes)
-        self._script_times = sorted(self._script)
+        self._script_inputs = dict(script.changes)
+        self._script_respawns = {press.time_ms for press in script.presses if press.key == "enter"}
+        self._script_times = sorted(self._script_respawns | self._script_inputs.keys())
 
     def end(self) -> None:
         """End the race where it is: its clock stops, no gate counts any more."""
@@ -208,8 +218,9 @@ class Race:
         """
         self._codec.decode(state if isinstance(state, SimState) else SimState(state), self._arrays)
         now = self.race_time_ms
-        while self._input_log and self._input_log[-1][0] >= now:
-            self._input_log.pop()
+        for entries in (self._input_log, self._respawn_log):
+            while entries and entries[-1][0] >= now:
+                entries.pop()
         held = self._input_log[-1][1] if self._input_log else RELEASED
         if self.inputs != held:
             self._log_inputs(self.inputs)

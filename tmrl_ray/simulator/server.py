@@ -21,7 +21,7 @@ from tmrl_ray.game.protocol import DEFAULT_PORT
 from tmrl_ray.simulator.connection import ClientLeft, Connection, ServerStopped, SessionEnded, StopSignal
 from tmrl_ray.simulator.faults import Fault, GameExit
 from tmrl_ray.simulator.instance import SimulatedGame
-from tmrl_ray.simulator.library import load_track
+from tmrl_ray.simulator.library import load_track, track_names
 from tmrl_ray.simulator.look import Look
 from tmrl_ray.simulator.session import TIMEOUT_CEILING_MS, Session
 from tmrl_ray.simulator.track import Track
@@ -174,6 +174,7 @@ def serve(settings: ServerSettings, on_ready: Callable[[list[int]], None], stop:
     """
     stop = stop or threading.Event()
     servers: list[GameServer] = []
+    _warm_up(settings)
     try:
         for index in range(settings.instances):
             servers.append(GameServer(settings, settings.port + index if settings.port else 0))
@@ -189,6 +190,12 @@ def serve(settings: ServerSettings, on_ready: Callable[[list[int]], None], stop:
         if server.error is not None:
             raise server.error
     return EXIT_STATUS if any(server.exited for server in servers) else 0
+
+
+def _warm_up(settings: ServerSettings) -> None:
+    game = SimulatedGame(settings.find_track, tuning=settings.tuning, look=settings.look)
+    game.load_map(settings.track or track_names()[0])
+    game.warm_up()
 
 
 def _new_game(settings: ServerSettings) -> SimulatedGame:

@@ -168,7 +168,9 @@ class Session:
         self._connection.send(data)
         began = time.monotonic()
         while (word := self._read_id(began)) != kind:
+            heard = time.monotonic()
             self._hear(word)
+            began += time.monotonic() - heard  # the client's silence counts, not our work
 
     def _read_id(self, began: float) -> int:
         number: int = INT32.unpack(self._connection.read(INT32.size, began + self._timeout_s))[0]
