@@ -3,7 +3,8 @@
 The game smooths its chase cameras over time; ours may not remember anything, or a rewind would change the picture.
 So a chase camera is a rig that is fixed to the car and tilts with the car's path: on the road the path lies in the
 road's plane and the rig is rigid (upside down in a loop, too); in the air it follows the flight, so that a raised
-nose does not put the eye under the ground and the place of landing stays in view. At standstill it is rigid.
+nose does not put the eye under the ground and the place of landing stays in view. In a loop the road behind the car
+curves up, so the eye is raised by what the car's turning says of that curve. At standstill the rig is rigid.
 
 Numbers: near chase 7.5 m back, 3 m up, looking 3 m ahead, and a horizontal field of 70 to 90 degrees that rises with
 speed (public descriptions of the game; 66 degrees vertical on a 4:3 screen lies in the middle of that range). The
@@ -17,7 +18,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from tmrl_ray.simulator.car_state import ROTATION, VELOCITY, CarState
+from tmrl_ray.simulator.car_state import ROTATION, SPIN, VELOCITY, CarState
 from tmrl_ray.simulator.jit import kernel
 
 EYE = 0  # 3: metres, world
@@ -36,6 +37,10 @@ SCREEN_RATIO = 4.0 / 3.0
 
 PATH_SPEEDS_MPS = (5.0, 15.0)  # below the first the rig ignores the path, above the second it follows it
 PATH_SLOPE_LIMIT = 0.7  # 35 degrees: further the rig does not tilt
+FLAT_CURVE_PER_M = (
+    0.01  # a dip of radius 100 m or more, and the car's nodding on its suspension, raise the eye by nothing
+)
+LARGEST_LIFT = 0.8  # of the distance back: reached in loops of radius 6 m
 
 
 @kernel
@@ -54,19 +59,20 @@ def camera_pose(car: CarState, number: int, pose: NDArray[np.float64]) -> None:
     else:
         back, height, drop = 7.5, 3.0, 0.21  # (3.0 m - 0.8 m) / (7.5 m + 3 m): at the car's middle, 3 m ahead
 
-    speed2 = 0.0
-    v_up = 0.0
-    v_forward = 0.0
+    speed2 = v_up = v_forward = nose_down = 0.0
     for i in range(3):
         v = car[VELOCITY + i]
         speed2 += v * v
         v_up += car[ROTATION + 3 * i + 1] * v
         v_forward += car[ROTATION + 3 * i + 2] * v
+        nose_down += car[ROTATION + 3 * i] * car[SPIN + i]
 
-    slope = 0.0
+    slope = lift = 0.0
     if number != INTERNAL and v_forward > PATH_SPEEDS_MPS[0]:
         weight = min(1.0, (v_forward - PATH_SPEEDS_MPS[0]) / (PATH_SPEEDS_MPS[1] - PATH_SPEEDS_MPS[0]))
         slope = weight * min(PATH_SLOPE_LIMIT, max(-PATH_SLOPE_LIMIT, v_up / v_forward))
+        curve = max(0.0, -nose_down / v_forward - FLAT_CURVE_PER_M)
+        lift = weight * min(LARGEST_LIFT * back, 0.5 * curve * back * back)
 
     tilt = 1.0 / math.sqrt(1.0 + slope * slope)
     aim = 1.0 / math.sqrt(1.0 + drop * drop)
@@ -76,7 +82,7 @@ def camera_pose(car: CarState, number: int, pose: NDArray[np.float64]) -> None:
         forward = car[ROTATION + 3 * i + 2]
         rig_forward = (forward + slope * up) * tilt
         rig_up = (up - slope * forward) * tilt
-        pose[EYE + i] = car[i] - back * rig_forward + height * rig_up
+        pose[EYE + i] = car[i] - back * rig_forward + (height + lift) * rig_up
         pose[RIGHT + i] = -left
         pose[UP + i] = (rig_up + drop * rig_forward) * aim
         pose[FORWARD + i] = (rig_forward - drop * rig_up) * aim

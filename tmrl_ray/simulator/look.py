@@ -6,7 +6,8 @@ from a seed and from nothing else, so that a race can be drawn again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,9 +73,11 @@ class Look:
         """Return the base colour (3,) of a surface in this look."""
         own = PAINT_TONES.get(Paint(paint))
         base = own if own is not None else MATERIAL_TONES[Material(material)]
-        key = (self.seed, 1, paint) if own is not None else (self.seed, 0, material)
-        factors = 1 + self.tone_spread * np.random.default_rng(key).uniform(-1, 1, size=3)
-        return np.asarray(base) * factors * self.exposure
+        kind = f"paint {paint}" if own is not None else f"material {material}"
+        factors = [
+            self.exposure * draw(self.seed, f"{kind} {i}", 1 - self.tone_spread, 1 + self.tone_spread) for i in range(3)
+        ]
+        return np.asarray(base) * factors
 
 
 STANDARD = Look()
@@ -82,22 +85,27 @@ STANDARD = Look()
 
 def random_look(seed: int) -> Look:
     """Return the look that ``seed`` draws: other light, fog, tones and noise, and a field within 6 %."""
-    rng = np.random.default_rng((seed, 0x100C))
-    grey = rng.uniform(120, 235)
-    tint = rng.uniform(-22, 22, size=3)
-    horizon = np.clip(grey + tint, 0, 255)
-    top = np.clip(horizon * rng.uniform(0.35, 0.95), 0, 255)
-    around = rng.uniform(-0.8, 0.8, size=2)
-    return replace(
-        STANDARD,
-        sky_top=(float(top[0]), float(top[1]), float(top[2])),
-        horizon=(float(horizon[0]), float(horizon[1]), float(horizon[2])),
-        fog_distance_m=float(rng.uniform(350, 800)),
-        sun=(float(around[0]), float(rng.uniform(0.5, 1.0)), float(around[1])),
-        ambient=float(rng.uniform(0.4, 0.75)),
-        exposure=float(rng.uniform(0.7, 1.15)),
-        grain=float(rng.uniform(0.4, 1.8)),
-        field_scale=float(rng.uniform(0.94, 1.06)),
+    grey = draw(seed, "horizon", 120, 235)
+    horizon = [min(255.0, grey + draw(seed, f"horizon {i}", -22, 22)) for i in range(3)]
+    darker = draw(seed, "sky", 0.35, 0.95)
+    return Look(
+        sky_top=(horizon[0] * darker, horizon[1] * darker, horizon[2] * darker),
+        horizon=(horizon[0], horizon[1], horizon[2]),
+        fog_distance_m=draw(seed, "fog", 350, 800),
+        sun=(draw(seed, "sun x", -0.8, 0.8), draw(seed, "sun y", 0.5, 1.0), draw(seed, "sun z", -0.8, 0.8)),
+        ambient=draw(seed, "ambient", 0.4, 0.75),
+        exposure=draw(seed, "exposure", 0.7, 1.15),
+        grain=draw(seed, "grain", 0.4, 1.8),
+        field_scale=draw(seed, "field", 0.94, 1.06),
         tone_spread=0.25,
         seed=seed,
     )
+
+
+def draw(seed: int, name: str, low: float, high: float) -> float:
+    """Return a number from ``low`` to ``high`` that depends on the seed and the name alone.
+
+    By hashing, not by numpy's generators: those may draw other numbers in another version of numpy.
+    """
+    digest = hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
+    return low + (high - low) * int.from_bytes(digest, "little") / 2**64
