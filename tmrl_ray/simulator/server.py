@@ -193,7 +193,8 @@ def serve(settings: ServerSettings, on_ready: Callable[[list[int]], None], stop:
 
 
 def _warm_up(settings: ServerSettings) -> None:
-    game = SimulatedGame(settings.find_track, tuning=settings.tuning, look=settings.look)
+    """Play a tick before anybody connects: what is not compiled yet is then, and no client waits for it."""
+    game = SimulatedGame(settings.find_track if settings.track else load_track, tuning=settings.tuning)
     game.load_map(settings.track or track_names()[0])
     game.warm_up()
 
