@@ -138,10 +138,8 @@ def _row_pattern(here: int, there: int) -> tuple[Indices, Indices]:
     which: list[tuple[int, int, int]] = []
     along: list[tuple[int, int, int]] = []
     i = j = 0
-    while i < here or j < there:
-        next_here, next_there = (i + 1) * there, (j + 1) * here  # as fractions of the width, times here * there
-        tie_goes_here = 2 * i < here
-        if next_here < next_there or (next_here == next_there and tie_goes_here):
+    while i < here // 2 or j < there // 2:
+        if (i + 1) * there <= (j + 1) * here:
             which.append((0, 1, 0))
             along.append((i + 1, j, i))
             i += 1
@@ -149,4 +147,7 @@ def _row_pattern(here: int, there: int) -> tuple[Indices, Indices]:
             which.append((0, 1, 1))
             along.append((i, j + 1, j))
             j += 1
-    return np.array(which), np.array(along)
+    left_which, left_along = np.array(which), np.array(along)
+    right_which = left_which[:, ::-1]
+    right_along = np.where(right_which == 0, here, there) - left_along[:, ::-1]
+    return np.concatenate([left_which, right_which]), np.concatenate([left_along, right_along])

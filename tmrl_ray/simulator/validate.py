@@ -87,8 +87,7 @@ def _gate_faults(layout: Layout) -> Iterator[str]:
     for k in range(1, len(places)):
         if places[k] <= places[k - 1]:
             yield f"{names[k]} is not after {names[k - 1]}"
-    end = places[-1] if layout.closed else len(layout.points)
-    if places[-1] >= end and not layout.closed:
+    if places[-1] >= len(layout.points) and not layout.closed:
         yield "the finish is beyond the end of the line"
     for name, place in zip(names, places, strict=True):
         for first, last in layout.gaps:
