@@ -170,6 +170,11 @@ class SocketGame:
         self._client.set_timeout(PARKED_TIMEOUT_MS)
         self._client.flush()
 
+    def execute(self, command: str) -> None:
+        """Execute a line of the game's console, while the game stands still."""
+        self._client.execute_command(command)
+        self._client.flush()
+
     def close(self) -> None:
         """Leave the game at normal speed with its instruments shown; end its process if it was started for us."""
         on_close, self._on_close = self._on_close, None
