@@ -183,12 +183,19 @@ class _Section:
     def _uv(self, u: Across) -> Floats:
         return np.stack([np.broadcast_to(u, self.distance.shape), self.distance], axis=1)
 
-    def _strip(self, side: int, inner: Rail, outer: Rail, u: tuple[Across, Across], surface: Surface) -> None:
-        """Add a strip from the rail nearer to the road to the next one outwards."""
-        if side > 0:
-            self.mesh.add_strip(inner.vertices, outer.vertices, self._uv(u[0]), self._uv(u[1]), surface)
-        else:
-            self.mesh.add_strip(outer.vertices, inner.vertices, self._uv(u[1]), self._uv(u[0]), surface)
+    def _strip(
+        self,
+        side: int,
+        inner: Rail,
+        outer: Rail,
+        u: tuple[Across, Across],
+        surface: Surface,
+        part: slice = slice(None),
+    ) -> None:
+        """Add a strip, or the rows ``part`` of it, from the rail nearer to the road to the next one outwards."""
+        rails = [(inner.vertices[part], self._uv(u[0])[part]), (outer.vertices[part], self._uv(u[1])[part])]
+        (right, uv_right), (left, uv_left) = rails if side > 0 else rails[::-1]
+        self.mesh.add_strip(right, left, uv_right, uv_left, surface)
 
     def _caps(self, side: int, ring: list[Floats], surface: Surface) -> None:
         """Close both ends of a wall, whose cross-section is four rails, from the road's side round its foot."""
@@ -247,7 +254,11 @@ class _Section:
         foot = brim.points - down[:, None] * UP + (side * run)[:, None] * self.left * LEVEL
         foot -= ((1.0 - low) * SLAB_M)[:, None] * self.up
         rail = self._rail(foot)
-        self._strip(side, brim, rail, (0.0, height), BANK if run.max() > 0.5 else SLAB)
+        is_bank = np.maximum(run[1:], run[:-1]) > 0
+        for cut in np.split(np.arange(len(is_bank)), np.flatnonzero(np.diff(is_bank)) + 1):
+            part = slice(cut[0], cut[-1] + 2)
+            surface = BANK if is_bank[cut[0]] else SLAB
+            self._strip(side, brim, rail, (0.0, height), surface, part)
         return rail
 
     def _underside(self, left: Rail, right: Rail) -> None:
