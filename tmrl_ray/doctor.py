@@ -152,7 +152,7 @@ def _ports(first: int) -> Iterator[Finding]:
         return
     owners = _listeners()
     value = ", ".join(f"{number} ({owners.get(number, 'owner unknown')})" for number in taken)
-    yield Finding(name, "ok", f"in use: {value}", f"To see if it is a game: tmrl-ray game check --port {taken[0]}")
+    yield Finding(name, "ok", f"in use: {value}", f"To see if it is a game: tmrl-ray game check --connect {taken[0]}")
 
 
 def _games(state_dir: Path) -> Iterator[Finding]:

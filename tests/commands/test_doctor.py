@@ -30,7 +30,7 @@ def test_a_game_that_listens_is_seen_but_not_disturbed() -> None:
         port = server.getsockname()[1]
         finding = next(each for each in doctor.examine(port) if each.name.startswith("ports"))
         assert f"{port} (" in finding.value
-        assert finding.advice.endswith(f"--port {port}")
+        assert finding.advice.endswith(f"--connect {port}")
         with pytest.raises(TimeoutError):
             server.accept()
 

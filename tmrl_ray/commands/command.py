@@ -65,3 +65,27 @@ ReadableFile = click.Path(exists=True, dir_okay=False, readable=True, path_type=
 OutputFile = click.Path(dir_okay=False, writable=True, path_type=Path)
 Directory = click.Path(file_okay=False, path_type=Path)
 Port = click.IntRange(1, 65535)
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """Read HOST:PORT, or PORT alone, which is a port of this machine; the type of an option.
+
+    Raises:
+        click.BadParameter: it is neither.
+    """
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise click.BadParameter(f"{text!r} is not HOST:PORT, for example 127.0.0.1:8478")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def picture_size(text: str) -> tuple[int, int]:
+    """Read WIDTHxHEIGHT in pixels; the type of an option.
+
+    Raises:
+        click.BadParameter: it is something else.
+    """
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and 8 <= int(width) <= 4096 and 8 <= int(height) <= 4096):
+        raise click.BadParameter(f"{text!r} is not WIDTHxHEIGHT, each 8 to 4096 pixels, for example 640x480")
+    return int(width), int(height)
