@@ -18,7 +18,7 @@ from tmrl_ray.simulator.car_state import (
 )
 from tmrl_ray.simulator.contact import touch_sphere
 from tmrl_ray.simulator.jit import kernel
-from tmrl_ray.simulator.rigid import add_spin, add_velocity, move_pose, spin_change, to_world
+from tmrl_ray.simulator.rigid import add_spin, add_velocity, move_pose, speed_at, spin_change, to_world
 from tmrl_ray.simulator.track import ContactArrays, Floats
 from tmrl_ray.simulator.tuning import TICK_S, TuningArrays
 
@@ -115,8 +115,8 @@ def _hit(car: Floats, contacts: ContactArrays, tuning: TuningArrays) -> None:
     spacing = 2.0 * (half[2] - SPHERE_M) / (ROW - 1)
     for k in range(ROW):
         forward = centre[2] - (half[2] - SPHERE_M) + spacing * k
-        d1, ax, ay, az, ox, oy, oz = _sphere(car, contacts, centre[0] + half[0] - SPHERE_M, centre[1], forward)
-        d2, bx, by, bz, qx, qy, qz = _sphere(car, contacts, centre[0] - half[0] + SPHERE_M, centre[1], forward)
+        d1, ax, ay, az, ox, oy, oz = _sphere(car, contacts, tuning, centre[0] + half[0] - SPHERE_M, centre[1], forward)
+        d2, bx, by, bz, qx, qy, qz = _sphere(car, contacts, tuning, centre[0] - half[0] + SPHERE_M, centre[1], forward)
         deepest = max(deepest, d1, d2)
         total += d1 + d2
         nx += d1 * ax + d2 * bx
@@ -142,12 +142,15 @@ def _hit(car: Floats, contacts: ContactArrays, tuning: TuningArrays) -> None:
 
 @kernel
 def _sphere(
-    car: Floats, contacts: ContactArrays, left: float, up: float, forward: float
+    car: Floats, contacts: ContactArrays, tuning: TuningArrays, left: float, up: float, forward: float
 ) -> tuple[float, float, float, float, float, float, float]:
     """Return the depth of a sphere, the normal, and the place of contact relative to the car's origin, world axes."""
+    com = tuning.centre_of_mass
+    ax, ay, az = to_world(car, left - com[0], up - com[1], forward - com[2])
+    vx, vy, vz = speed_at(car, ax, ay, az)
     ox, oy, oz = to_world(car, left, up, forward)
     x, y, z = car[POSITION] + ox, car[POSITION + 1] + oy, car[POSITION + 2] + oz
-    depth, nx, ny, nz = touch_sphere(contacts, x, y, z, SPHERE_M)
+    depth, nx, ny, nz = touch_sphere(contacts, x, y, z, vx, vy, vz, SPHERE_M)
     return depth, nx, ny, nz, ox - SPHERE_M * nx, oy - SPHERE_M * ny, oz - SPHERE_M * nz
 
 
@@ -161,9 +164,7 @@ def _strike(
 ) -> None:
     """Apply the impulse of a contact at ``arm`` from the centre of mass: bounce along the normal, friction across."""
     nx, ny, nz = normal
-    vx = car[VELOCITY] + (car[SPIN + 1] * arm[2] - car[SPIN + 2] * arm[1])
-    vy = car[VELOCITY + 1] + (car[SPIN + 2] * arm[0] - car[SPIN] * arm[2])
-    vz = car[VELOCITY + 2] + (car[SPIN] * arm[1] - car[SPIN + 1] * arm[0])
+    vx, vy, vz = speed_at(car, arm[0], arm[1], arm[2])
     closing = -(vx * nx + vy * ny + vz * nz)
     if closing <= 0.0:
         return

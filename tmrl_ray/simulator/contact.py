@@ -15,6 +15,8 @@ EDGE_M2 = 1e-6
 """A ray may pass this far outside an edge (twice the area that it spans with it), so that none slips between two."""
 BEHIND_M = 0.2
 """A sphere's centre this far behind a wall is still pushed out in front; farther behind, it is on the other side."""
+LEAVING_MPS = 0.5
+"""A sphere that moves away from a wall faster than this does not touch it."""
 NOTHING = -1
 
 
@@ -74,11 +76,12 @@ def _inside(corner: Floats, normal: Floats, px: float, py: float, pz: float) -> 
 
 @kernel
 def touch_sphere(
-    contacts: ContactArrays, x: float, y: float, z: float, radius: float
+    contacts: ContactArrays, x: float, y: float, z: float, vx: float, vy: float, vz: float, radius: float
 ) -> tuple[float, float, float, float]:
     """Return how deep a sphere of at most 0.5 m is in the ground, and the unit normal out of it; depth 0: it is free.
 
-    Of several triangles the deepest counts: the seam between two triangles of one wall is then never felt.
+    Of several triangles the deepest counts: the seam between two triangles of one wall is then never felt. What the
+    sphere moves away from does not count: a car that comes through the back of a wall is not thrown out in front.
     """
     depth, nx, ny, nz = 0.0, 0.0, 0.0, 0.0
     cell = cell_of(contacts, x, z)
@@ -90,6 +93,8 @@ def touch_sphere(
         corner = contacts.corners[triangle]
         height = normal[0] * (x - corner[0, 0]) + normal[1] * (y - corner[0, 1]) + normal[2] * (z - corner[0, 2])
         if height >= radius - depth or height < -BEHIND_M:
+            continue
+        if normal[0] * vx + normal[1] * vy + normal[2] * vz > LEAVING_MPS:
             continue
         if _inside(corner, normal, x, y, z):
             depth, nx, ny, nz = radius - height, normal[0], normal[1], normal[2]

@@ -26,6 +26,8 @@ class Station(NamedTuple):
     """Height of the road, metres."""
     material: Material = Material.ASPHALT
     """Of the stretch from here to the next station."""
+    x: float = 0.0
+    """How far to the left the middle of the road is, metres."""
 
 
 B13_START = (
@@ -41,11 +43,11 @@ again, and turbo pads from 53.5 to 116.8 m after the spawn."""
 
 
 def road(stations: Sequence[Station], *, half_width_m: float = 16.0) -> ContactArrays:
-    """Return a road through the stations, level across."""
+    """Return a road through the stations, level across; stations may lead up, over and back, as in a loop."""
     corners, materials = [], []
     for a, b in zip(stations[:-1], stations[1:], strict=True):
-        left_a, right_a = (half_width_m, a.y, a.z), (-half_width_m, a.y, a.z)
-        left_b, right_b = (half_width_m, b.y, b.z), (-half_width_m, b.y, b.z)
+        left_a, right_a = (a.x + half_width_m, a.y, a.z), (a.x - half_width_m, a.y, a.z)
+        left_b, right_b = (b.x + half_width_m, b.y, b.z), (b.x - half_width_m, b.y, b.z)
         corners += [(right_a, left_b, left_a), (right_a, right_b, left_b)]
         materials += [a.material, a.material]
     return build_contacts(np.array(corners, dtype=np.float64), np.array(materials, dtype=np.uint8))

@@ -52,6 +52,17 @@ def to_car(car: Floats, x: float, y: float, z: float) -> tuple[float, float, flo
 
 
 @kernel
+def speed_at(car: Floats, ax: float, ay: float, az: float) -> tuple[float, float, float]:
+    """Return the velocity, m/s, world, of the point of the car at (ax, ay, az) from its centre of mass."""
+    wx, wy, wz = car[SPIN], car[SPIN + 1], car[SPIN + 2]
+    return (
+        car[VELOCITY] + (wy * az - wz * ay),
+        car[VELOCITY + 1] + (wz * ax - wx * az),
+        car[VELOCITY + 2] + (wx * ay - wy * ax),
+    )
+
+
+@kernel
 def add_spin(car: Floats, dx: float, dy: float, dz: float) -> None:
     """Add to the car's spin, rad/s, world."""
     car[SPIN] += dx

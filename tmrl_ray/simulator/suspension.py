@@ -104,8 +104,11 @@ def _note_ground(
 
 @kernel
 def bump_height(x: float, z: float) -> float:
-    """Return the unevenness at a place, -0.5 to 0.5: pseudo-random heights 0.25 m apart, repeated every 32 m."""
-    u, v = x / BUMP_CELL_M, z / BUMP_CELL_M
+    """Return the unevenness at a place, -0.5 to 0.5: pseudo-random heights 0.25 m apart, repeated every 32 m.
+
+    It is the same on both sides of x = 0 and of z = 0, so that mirrored tracks shake mirrored cars alike.
+    """
+    u, v = abs(x) / BUMP_CELL_M, abs(z) / BUMP_CELL_M
     iu, iv = int(math.floor(u)), int(math.floor(v))
     u, v = u - iu, v - iv
     near = _bump_node(iu, iv) * (1.0 - u) + _bump_node(iu + 1, iv) * u

@@ -21,7 +21,6 @@ def lateral_grip(
     wheels: Floats,
     speed: float,
     sideways: float,
-    yaw_rate: float,
     adherence: float,
     braking: bool,
 ) -> float:
@@ -30,7 +29,6 @@ def lateral_grip(
     Args:
         speed: m/s.
         sideways: speed of the centre of mass to the left along the ground, m/s.
-        yaw_rate: rad/s, positive to the left.
         adherence: 0..1, see :func:`slope_adherence`.
         braking: whether the brake is held.
     """
@@ -46,9 +44,8 @@ def lateral_grip(
                 car[WHEEL_SLIDING + i] = 0.0
                 continue
             grip = tuning.materials[int(car[WHEEL_MATERIAL + i]), GRIP]
-            limit = cap * tuning.grip_load * grip * (wheels[i, LOAD] / standing_load)
-            across = sideways + yaw_rate * (tuning.wheel_offsets[i, 2] - tuning.centre_of_mass[2])
-            wanted = tuning.grip_stiffness * abs(across)
+            limit = cap * grip * (wheels[i, LOAD] / standing_load)
+            wanted = tuning.grip_stiffness * abs(sideways)
             threshold = limit * (sliding_share if car[WHEEL_SLIDING + i] == 1.0 else trigger)
             if wanted > threshold:
                 car[WHEEL_SLIDING + i] = 1.0
@@ -56,9 +53,9 @@ def lateral_grip(
                 wanted = limit + tuning.slide_overflow * max(wanted - limit, 0.0)
             else:
                 car[WHEEL_SLIDING + i] = 0.0
-            both += -wanted if across > 0.0 else wanted
+            both += wanted
         total += both
-    return total
+    return -total if sideways > 0.0 else total
 
 
 @kernel

@@ -106,7 +106,7 @@ def _roll(car: Floats, tuning: TuningArrays, wheels: Floats) -> None:
     speed = math.sqrt(vx * vx + vy * vy + vz * vz)
     yaw_rate = car[SPIN] * car[ROTATION + 1] + car[SPIN + 1] * car[ROTATION + 4] + car[SPIN + 2] * car[ROTATION + 7]
     braking = car[BRAKE] > 0.0
-    across = lateral_grip(car, tuning, wheels, speed, sideways, yaw_rate, adherence, braking) * TICK_S
+    across = lateral_grip(car, tuning, wheels, speed, sideways, adherence, braking) * TICK_S
     yaw = steering_torque(car, tuning, forward, sideways, yaw_rate, adherence)
     along = drive(car, tuning, forward, car[GAS], braking, count_sliding(car)) * adherence * TICK_S
     add_velocity(car, fx * along + lx * across, fy * along + ly * across, fz * along + lz * across)
