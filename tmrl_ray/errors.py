@@ -10,6 +10,9 @@
     │   ├── GbxError             a .Challenge.Gbx or .Replay.Gbx file
     │   ├── ScriptError          a TMInterface inputs script
     │   └── StateError           the bytes of a simulation state
+    ├── DataError                what another process of ours handed over, or left behind, cannot be used
+    │   ├── ChunkError             experience of a collector: refuse it and go on
+    │   └── RingError              a ring of experience: do not attach to it, fill a new one from a checkpoint
     └── GameError                something between us and a game
         ├── GameUnavailableError   nothing answers (yet): connect again, with back-off
         ├── GameLostError          the game hung, died or talks nonsense: relaunch it
@@ -67,6 +70,18 @@ class ScriptError(InvalidInputError):
 
 class StateError(InvalidInputError):
     """Bytes are not a simulation state."""
+
+
+class DataError(TmrlError):
+    """What another process of ours handed over, or left behind, cannot be used."""
+
+
+class ChunkError(DataError):
+    """A chunk of experience is malformed, or of another layout than the one in use."""
+
+
+class RingError(DataError):
+    """A ring of experience is damaged, of another layout, or in use by another writer."""
 
 
 class GameError(TmrlError):
