@@ -102,7 +102,8 @@ class DrivingLine:
     @property
     def on_road(self) -> NDArray[np.bool_]:
         """(N,) false where there is no road."""
-        return self.materials != NOTHING
+        on_road: NDArray[np.bool_] = self.materials != NOTHING
+        return on_road
 
     @property
     def _reach(self) -> int:
