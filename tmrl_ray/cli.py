@@ -40,6 +40,8 @@ class _Root(LazyGroup):
 @click.group(
     cls=_Root,
     subcommands={
+        "quickstart": "tmrl_ray.commands.quickstart:quickstart",
+        "drive": "tmrl_ray.commands.drive:drive",
         "game": "tmrl_ray.commands.game.group:game",
         "config": "tmrl_ray.commands.config:config",
         "doctor": "tmrl_ray.commands.doctor:doctor",

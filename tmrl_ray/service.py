@@ -5,23 +5,40 @@ The only module that knows every part; the parts know each other by their interf
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Self
 
 from tmrl_ray.config.game import GameSettings
 from tmrl_ray.config.loading import load_settings
+from tmrl_ray.config.race import DriverSettings
 from tmrl_ray.config.run import RunConfig
 from tmrl_ray.game.connection import Address
 from tmrl_ray.game.inputs import RELEASED
 from tmrl_ray.game.interface import Game
+from tmrl_ray.game.scripts import Timeline
 from tmrl_ray.game.session import SocketGame
+from tmrl_ray.racing.actions import ACTIONS
+from tmrl_ray.racing.car_limits import measure_limits
+from tmrl_ray.racing.drivers import PursuitDriver
+from tmrl_ray.racing.driving_line import centre_line
+from tmrl_ray.racing.observation_layout import ObservationLayout
+from tmrl_ray.racing.reference_line import line_of_track
+from tmrl_ray.racing.rollout import Driver, Rollout, Step, rollout
+from tmrl_ray.racing.speed_profile import speed_profile
 from tmrl_ray.simulator.embedded import EmbeddedGame
 from tmrl_ray.simulator.library import load_track, track_names
 from tmrl_ray.simulator.look import random_look
+from tmrl_ray.simulator.track import Track
 from tmrl_ray.simulator.tuning import CarTuning
 
 
-def open_game(config: RunConfig) -> Game:
+def open_game(config: RunConfig, track: Track | None = None) -> Game:
     """Connect to the game that a configuration names, or make a simulated one in this process.
+
+    Args:
+        config: what it says of game, connection and simulator.
+        track: a track that the simulated game knows by its name, besides those that ship.
 
     Raises:
         GameUnavailableError: nothing accepts a connection there.
@@ -30,11 +47,71 @@ def open_game(config: RunConfig) -> Game:
     if config.connection is None:
         seed = config.simulator.look_seed
         look = None if seed is None else random_look(seed)
-        return EmbeddedGame(config.game, tuning=load_tuning(config.simulator.tuning), look=look)
-    address = Address(config.connection.host, config.connection.port)
-    return SocketGame.connect(
-        address, config.game, patience=config.connection.patience, player=config.connection.player
-    )
+
+        def find_track(name: str) -> Track:
+            return track if track is not None and name == track.name else load_track(name)
+
+        return EmbeddedGame(config.game, tuning=load_tuning(config.simulator.tuning), look=look, find_track=find_track)
+    connection = config.connection
+    address = Address(connection.host, connection.port)
+    return SocketGame.connect(address, config.game, patience=connection.patience, player=connection.player)
+
+
+class ScriptedRaces:
+    """Races of the configuration's scripted driver on one track.
+
+    The loop in which it is used::
+
+        with ScriptedRaces(config, load_track("loop")) as races:
+            race = races.next_race()
+            for step in race:
+                show(step)
+            print(race.end.finish_time_ms)
+
+    Args:
+        config: the game, the cut-offs and the driver.
+        track: what is driven; a game behind a connection must have the same.
+        map_name: what that game calls it; None: by the track's name.
+
+    Raises:
+        GameUnavailableError: nothing accepts a connection where the game should be.
+        GameRefusedError: the game has no such map.
+    """
+
+    def __init__(self, config: RunConfig, track: Track, map_name: str | None = None) -> None:
+        self.track = track
+        self.line = line_of_track(track, config.line)
+        self._config = config
+        self._layout = ObservationLayout(config.observation)
+        self._driver = make_driver(config.driver, track, load_tuning(config.simulator.tuning))
+        self.game = open_game(config, track)
+        try:
+            self.game.load_map(track.name if map_name is None else map_name)
+        except BaseException:
+            self.game.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.game.close()
+
+    def next_race(self) -> Rollout:
+        """Return the next race, which begins when its first step is asked for."""
+        return rollout(self.game, self._driver, self.line, layout=self._layout, cut_offs=self._config.cut_offs)
+
+
+def inputs_of(steps: Iterable[Step]) -> Timeline:
+    """Return what was pressed in a race from the start line, to drive it again, film it or write it down."""
+    return Timeline(tuple((step.race_time_ms, ACTIONS[step.decision.action]) for step in steps))
+
+
+def make_driver(settings: DriverSettings, track: Track, tuning: CarTuning) -> Driver:
+    """Return a scripted driver for a track."""
+    line = centre_line(track)
+    limits = measure_limits(tuning)
+    return PursuitDriver(line, speed_profile(line, limits), limits)
 
 
 def load_tuning(path: Path | None) -> CarTuning:

@@ -14,6 +14,8 @@ from typing import Any
 
 import click
 
+COMPILING = "compiling the simulator, which takes a minute on the first start"
+
 
 def print_json(value: Any) -> None:
     """Print one JSON document."""

@@ -6,8 +6,9 @@ The same inputs give the same race, to the byte, so a film needs no camera team 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,14 @@ from tmrl_ray.game.interface import TICK_MS, Camera
 from tmrl_ray.game.scripts import Timeline
 from tmrl_ray.simulator.car_state import VELOCITY
 from tmrl_ray.simulator.look import Look
+from tmrl_ray.simulator.media import write_sheet, write_video
 from tmrl_ray.simulator.race import Race
 from tmrl_ray.simulator.render import Renderer
 from tmrl_ray.simulator.track import Track
 from tmrl_ray.simulator.tuning import CarTuning
+
+SHEET_PICTURES = 12
+SHEET_COLUMNS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +61,15 @@ class Shot:
         return f"{self.race_time_ms / 1000:.2f} s  {self.speed_kmh:.0f} km/h"
 
 
+def duration_ms(track: Track, script: Timeline, longest_ms: int, tuning: CarTuning | None = None) -> int:
+    """Drive a race once more and return its finish time, or ``longest_ms`` if it is not finished by then."""
+    race = Race(track, tuning)
+    race.play_script(script)
+    while not race.finished and race.race_time_ms < longest_ms:
+        race.advance(period_ms=longest_ms, stop_ms=longest_ms)
+    return race.race_time_ms
+
+
 def film(
     track: Track, script: Timeline, until_ms: int, settings: FilmSettings, tuning: CarTuning | None = None
 ) -> Iterator[Shot]:
@@ -80,6 +94,49 @@ def film(
         for _ in range(settings.period_ms // TICK_MS):
             if not race.finished:
                 race.tick()
+
+
+def write_film(
+    shots: Iterator[Shot],
+    duration_ms: int,
+    *,
+    fps: float,
+    sheet: Path | None = None,
+    video: Path | None = None,
+    on_shot: Callable[[Shot], None] = lambda shot: None,
+) -> None:
+    """Write a film as a video, and pictures from it, evenly spread over its time, side by side on a sheet.
+
+    Args:
+        shots: see :func:`film`; read one at a time.
+        duration_ms: race time of the last of them.
+        fps: pictures a second of the video.
+        sheet: where to write the sheet (.png); None: nowhere.
+        video: where to write the video (.mp4); None: nowhere.
+        on_shot: told of each shot as it is taken.
+    """
+    wanted_ms = iter(np.linspace(0, duration_ms, SHEET_PICTURES).tolist())
+    due_ms = next(wanted_ms)
+    chosen: list[Shot] = []
+
+    def pictures() -> Iterator[NDArray[np.uint8]]:
+        nonlocal due_ms
+        for shot in shots:
+            if shot.race_time_ms >= due_ms:
+                chosen.append(shot)
+                due_ms = next(wanted_ms, float("inf"))
+            on_shot(shot)
+            yield shot.picture
+
+    if video is not None:
+        video.parent.mkdir(parents=True, exist_ok=True)
+        write_video(video, pictures(), fps)
+    else:
+        for _ in pictures():
+            pass
+    if sheet is not None:
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        write_sheet(sheet, [shot.picture for shot in chosen], [shot.label for shot in chosen], SHEET_COLUMNS)
 
 
 def _shoot(race: Race, renderer: Renderer, camera: Camera) -> Shot:

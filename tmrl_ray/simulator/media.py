@@ -86,12 +86,12 @@ def write_video(path: str | Path, frames: Iterable[Picture], fps: float) -> int:
         stream = cast(av.VideoStream, container.add_stream(CODEC, rate=rate, options={"crf": QUALITY}))
         stream.pix_fmt = "yuv420p"
         for frame in frames:
-            if size is None:
-                size = frame.shape
-            elif frame.shape != size:
+            if size is not None and frame.shape != size:
                 raise InvalidInputError(f"{path}: frame {count} has the shape {frame.shape}, the first has {size}.")
             picture = _even(enlarged(rgb_of(frame)))
-            stream.height, stream.width = picture.shape[:2]
+            if size is None:  # PyAV takes a size only until the encoder is open
+                size = frame.shape
+                stream.height, stream.width = picture.shape[:2]
             for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
                 container.mux(packet)
             count += 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tmrl_ray.commands.command import OutputFile, ReadableFile, command, json_option
-from tmrl_ray.commands.output import explain_delay, note, print_json, print_table
+from tmrl_ray.commands.output import COMPILING, explain_delay, note, print_json, print_table
 
 
 @command(
@@ -32,7 +32,7 @@ def calibrate(tuning: Path | None, fit_it: bool, evaluations: int, output: Path 
     from tmrl_ray.simulator.calibrate import FREE_CONSTANTS, fit, report
 
     car = load_tuning(tuning)
-    with explain_delay("compiling the simulator, which takes a minute on the first start"):
+    with explain_delay(COMPILING):
         rows = report(car)
     if fit_it:
         note(f"fitting {', '.join(FREE_CONSTANTS)} ...")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tmrl_ray.commands.command import OutputFile, ReadableFile, command, picture_size
-from tmrl_ray.commands.output import explain_delay
+from tmrl_ray.commands.output import COMPILING, explain_delay
 
 
 @command(
@@ -43,7 +43,7 @@ def play(
 
     place = load_track(track)
     car = load_tuning(tuning)
-    with explain_delay("compiling the simulator, which takes a minute on the first start"):
+    with explain_delay(COMPILING):
         compile_kernels(track)
     settings = PlaySettings(size=size, camera=cast(Camera, camera), script=script, video=video)
     times_s = play_races(place, settings, tuning=car)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from tmrl_ray.commands.command import ReadableFile, command
-from tmrl_ray.commands.output import explain_delay, note
+from tmrl_ray.commands.output import COMPILING, explain_delay, note
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
@@ -72,7 +72,7 @@ def serve(
         note(f"whoever reaches {host} can drive these games: the protocol knows no passwords")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    with explain_delay("compiling the simulator, which takes a minute on the first start"):
+    with explain_delay(COMPILING):
         compile_kernels(track)
     status = serve_games(settings, lambda ports: click.echo(f"ready {' '.join(map(str, ports))}"), stop)
     if status:
