@@ -56,7 +56,19 @@ def test_a_command_is_understood(text: str, command: Command):
 @pytest.mark.parametrize(
     "text",
     ["map", 'map ""', "cam", "cam 4", "cam two", "set speed", "set speed -1", "set speed nan", "set speed fast"]
-    + ["set x", "press", "press space", "tp 1 2", "tp 1 2 inf", "load", "fly", "\0\1\2", "'"],
+    + [
+        "set x",
+        "press",
+        "press space",
+        "tp 1 2",
+        "tp 1 2 inf",
+        "load",
+        "fly",
+        "\0\1\2",
+        "'",
+        "map a\0.yaml",
+        "load \x7f",
+    ],
 )
 def test_what_is_no_command_is_rejected_with_a_reason(text: str):
     (command,) = parse_commands(text)

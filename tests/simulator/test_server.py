@@ -223,7 +223,8 @@ def test_a_script_is_loaded_and_unloaded(serve_game: Serve, tmp_path: Path):
     with MinimalClient(serve_game(track="flat", scripts=tmp_path).port) as client:
         client.play("< 05000000 \n > 13000000 32000000")
         client.command("load gas.txt")
-        client.command("load missing.txt")
+        for nothing in ("missing.txt", ".", "/dev/zero", "a\0b", "x" * 5000):
+            client.command(f"load {nothing}")
         client.send(5)
         client.run_until(150)
         state = client.state()

@@ -78,5 +78,5 @@ def quaternion_of(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
         (w_y, x_y, root**2, y_z),
         (w_z, x_z, y_z, root**2),
     )
-    quaternion = np.array(rows[largest]) / (2 * root)
+    quaternion: NDArray[np.float64] = np.array(rows[largest]) / (2 * root)
     return quaternion if quaternion[0] >= 0 else -quaternion

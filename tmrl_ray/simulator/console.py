@@ -118,8 +118,12 @@ def parse_commands(text: str) -> Iterator[Command]:
     """Yield the commands of a text."""
     for line in text.splitlines():
         for part in _split_outside_quotes(line):
-            if words := part.split(maxsplit=1):
-                yield _parse(words[0].lower(), words[1].strip() if len(words) > 1 else "", part.strip())
+            part = part.replace("\t", " ").strip()
+            words = part.split(maxsplit=1)
+            if not part.isprintable():
+                yield Rejected(part, "it holds control characters")
+            elif words:
+                yield _parse(words[0].lower(), words[1] if len(words) > 1 else "", part)
 
 
 def track_name(path: str) -> str:

@@ -206,8 +206,8 @@ class SimulatedGame:
             return
         path = self._scripts / file
         try:
-            if path.stat().st_size > MAX_SCRIPT_BYTES:
-                raise ScriptError(f"more than {MAX_SCRIPT_BYTES} bytes")
+            if not path.is_file() or path.stat().st_size > MAX_SCRIPT_BYTES:
+                raise ScriptError(f"not a file of at most {MAX_SCRIPT_BYTES} bytes")
             script = parse_script(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, ScriptError) as error:
             log.warning("script %s not loaded: %s", path, error)

@@ -12,6 +12,7 @@ import logging
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ from tmrl_ray.simulator.tuning import CarTuning
 log = logging.getLogger(__name__)
 
 BACKLOG = 8
+RETRY_S = 0.5
+"""Pause after a failure to accept: without files left, the client would knock again and again."""
 EXIT_STATUS = 3
 """Exit status of a process whose game was told to exit by a fault."""
 
@@ -73,8 +76,8 @@ class GameServer:
         self._settings = settings
         self._game = _new_game(settings)
         self._faults = list(settings.faults)
-        self._stop = StopSignal()
         self._listener = _listen(settings.host, port)
+        self._stop = StopSignal()
         self.port: int = self._listener.getsockname()[1]
         self.exited = False
         """The fault ``exit`` struck: to its clients the game is gone."""
@@ -120,7 +123,12 @@ class GameServer:
             self._on_end()
 
     def _serve_one(self, client: socket.socket) -> None:
-        connection = Connection(client, self._listener, self._stop)
+        try:
+            connection = Connection(client, self._listener, self._stop)
+        except OSError as error:  # gone again, or the process has no files left
+            client.close()
+            log.warning("port %d: a client could not be served: %s", self.port, error)
+            return
         log.info("port %d: a client connected", self.port)
         ceiling_ms = self._settings.timeout_ceiling_ms
         try:
@@ -155,6 +163,10 @@ class GameServer:
         try:
             return self._listener.accept()[0]
         except (BlockingIOError, ConnectionError):  # nobody, or somebody who left while waiting
+            return None
+        except OSError as error:
+            log.warning("port %d: a client could not be accepted: %s", self.port, error)
+            time.sleep(RETRY_S)
             return None
 
 
