@@ -5,6 +5,7 @@ import socket
 import numpy as np
 import pytest
 
+from tests.game.transcript import hello
 from tmrl_ray.config.game import GameSettings, Patience
 from tmrl_ray.game import check
 from tmrl_ray.game.check import check_game
@@ -86,6 +87,7 @@ def test_nothing_listens():
 def test_something_else_listens(scripted_game):
     step = last_step(scripted_game(lambda peer: (peer.send(b"SSH-2.0-OpenSSH"), peer.read(1))).address)
     assert step.name == "hello" and "53 53 48 2d" in step.found
+    assert "Another program" in step.advice and "game check" not in step.advice
 
 
 def test_a_game_that_is_still_starting_or_stuck(scripted_game):
@@ -101,6 +103,21 @@ def test_a_game_that_hangs_up(scripted_game):
 def test_a_map_that_is_not_there(simulator):
     step = last_step(simulator, "nowhere")
     assert step.name == "map" and "'nowhere'" in step.found
+
+
+def test_a_map_that_never_starts(scripted_game):
+    def script(peer):
+        hello(peer)
+        peer.expect(100, 0x7FFFFFFF, 22)
+        peer.send(1)
+        peer.expect(22)
+        peer.send(1)
+        peer.read(64)
+        peer.read(1)
+
+    patience = Patience(connect_s=1, greeting_s=1, load_s=0.3, answer_s=1)
+    *_, step = check_game(scripted_game(script).address, "nowhere", patience=patience)
+    assert (step.name, step.ok) == ("map", False) and "did not start" in step.found and "dialog" in step.advice
 
 
 class Bent(SocketGame):

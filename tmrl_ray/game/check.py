@@ -56,6 +56,11 @@ _HELLO_SILENT = (
     " be an online one), or still wait for a client that died: then restart it."
 )
 
+_MAP_SILENT = (
+    "Look at the game: an error about the map (its name is a path below the Tracks folder), a dialog that waits for a"
+    " click, or a login. Loading takes longer on a slow disk: try once more."
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckStep:
@@ -106,8 +111,14 @@ def _take(name: str, step: Callable[[], str]) -> CheckStep:
     except _Failed as failure:
         return CheckStep(name=name, ok=False, found=failure.found, advice=failure.advice)
     except GameError as error:
-        advice = error.hint or next((text for kind, text in _ADVICE.items() if isinstance(error, kind)), _RESTART)
-        return CheckStep(name=name, ok=False, found=error.args[0], advice=advice)
+        return CheckStep(name=name, ok=False, found=error.args[0], advice=_advice(error))
+
+
+def _advice(error: GameError) -> str:
+    """Return the hint of an error, or ours where there is none or it leads back here."""
+    if error.hint is not None and "game check" not in error.hint:
+        return error.hint
+    return next((text for kind, text in _ADVICE.items() if isinstance(error, kind)), _RESTART)
 
 
 class _Check:
@@ -185,7 +196,10 @@ class _Check:
 
     def map(self) -> str:
         began = time.monotonic()
-        self.game.load_map(self._map)
+        try:
+            self.game.load_map(self._map)
+        except GameHungError as error:
+            raise _Failed(error.args[0], _MAP_SILENT) from error
         return f"{self._map} loaded in {time.monotonic() - began:.1f} s"
 
     def race(self) -> str:
