@@ -28,6 +28,7 @@ from tmrl_ray.game.bounded_log import BoundedLog
 from tmrl_ray.game.connection import Address
 from tmrl_ray.game.launch import Launch
 from tmrl_ray.game.session import SocketGame
+from tmrl_ray.process_identity import ProcessIdentity, is_running
 
 log = logging.getLogger(__name__)
 
@@ -35,32 +36,7 @@ TOKEN_VARIABLE = "TMRL_RAY_GAME"
 """The variable that marks the processes of a game; its value is new for each start."""
 GRACE_S = 5.0
 """How long a process may take to end when it is asked to, and to disappear when it is killed."""
-_SAME_TIME_S = 2.0
-"""Creation times this close are the same: they are computed from the time of boot, which the clock's corrections
-shift a little. A process id is not used again so soon."""
 _RECORD_SUFFIX = ".game.json"
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessIdentity:
-    """A process that is told from a later one with the same id."""
-
-    pid: int
-    create_time: float
-
-    @classmethod
-    def of(cls, process: psutil.Process) -> ProcessIdentity:
-        """Return the identity of a running process."""
-        return cls(process.pid, process.create_time())
-
-    def find(self) -> psutil.Process | None:
-        """Return the process if it still runs."""
-        try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.create_time) < _SAME_TIME_S
-        except psutil.Error:
-            return None
-        return process if same and _runs(process) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,13 +204,6 @@ def _identity(pid: int) -> ProcessIdentity | None:
         return None
 
 
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
-
-
 def _token_of(process: psutil.Process) -> str | None:
     try:
         return process.environ().get(TOKEN_VARIABLE, "")
@@ -244,7 +213,7 @@ def _token_of(process: psutil.Process) -> str | None:
 
 def _carriers(token: str) -> Iterable[psutil.Process]:
     for process in psutil.process_iter():
-        if _token_of(process) == token and _runs(process) and not _is_shared(process):
+        if _token_of(process) == token and is_running(process) and not _is_shared(process):
             yield process
 
 
@@ -272,9 +241,9 @@ def _end(processes: list[psutil.Process], grace_s: float) -> None:
 
 
 def _wait(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Return those that still run after so many seconds. A zombie has ended; its own parent must bury it."""
+    """Return those that still run after so many seconds."""
     end = time.monotonic() + seconds
-    while (processes := [process for process in processes if _runs(process)]) and time.monotonic() < end:
+    while (processes := [process for process in processes if is_running(process)]) and time.monotonic() < end:
         time.sleep(0.02)
     return processes
 
