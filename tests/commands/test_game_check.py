@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,16 +10,8 @@ import pytest
 from tmrl_ray.cli import run
 from tmrl_ray.commands.command import host_and_port
 from tmrl_ray.game.launch import free_port
-from tmrl_ray.service import compile_kernels
 from tmrl_ray.simulator.faults import parse_fault
 from tmrl_ray.simulator.server import GameServer, ServerSettings
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[GameServer]:
-    compile_kernels()
-    with GameServer(ServerSettings(track="loop"), port=0) as running:
-        yield running
 
 
 def test_a_healthy_game_passes_every_step(server: GameServer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,6 +57,10 @@ def test_another_kind_replaces_the_group(write: Write) -> None:
     assert load_config(path, ["driver.kind=pursuit"]).driver == PursuitSettings()
 
 
+def test_a_group_without_its_kind_is_of_the_default_kind() -> None:
+    assert errors_of(None, "driver.sed=3")[1].startswith("driver.sed (override 'driver.sed=3'): unknown key; ")
+
+
 def test_overrides_reach_into_lists(write: Write) -> None:
     path = write("maps.yaml", "maps: [{name: a, map: x}, {name: b, map: y}]\n")
     assert [entry.repeat for entry in load_config(path, ["maps.1.repeat=7"]).maps] == [1, 7]

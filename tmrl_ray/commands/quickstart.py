@@ -35,6 +35,7 @@ def quickstart(track: str, out: Path) -> None:
         for step in race:
             steps.append(step)
             shown.update(step.metres, f"{step.metres:5.0f} m  {step.race_time_ms / 1000:6.2f} s")
+        shown.update(races.line.length_m, ending(race.end))
     end, settings = race.end, FilmSettings(size=(480, 360))
     sheet, video = out / f"{place.name}.png", out / f"{place.name}.mp4"
     with progress("filming", end.race_time_ms) as shown:

@@ -62,6 +62,7 @@ def load_settings(model: type[S], path: Path | None = None, overrides: Sequence[
         _merge(layered, value, {key: f"{file}:{line}" for key, line in lines.items()})
     problems = [problem for text in overrides if (problem := _override(layered, text))]
     settings = None
+    _name_kinds(model, layered.value)
     try:
         settings = model.model_validate_json(json.dumps(layered.value))
     except ValidationError as error:
@@ -127,6 +128,14 @@ def _merge(layered: _Layered, child: dict[str, Any], sources: dict[KeyPath, str]
 
 def _another_kind(old: dict[str, Any], new: dict[str, Any]) -> bool:
     return _KIND in new and new[_KIND] != old.get(_KIND, new[_KIND])
+
+
+def _name_kinds(model: type[Settings], value: dict[str, Any]) -> None:
+    """Write down the default kind of a group of which settings are given, but not the kind."""
+    for name, info in model.model_fields.items():
+        group, default = value.get(name), info.default
+        if isinstance(info.discriminator, str) and isinstance(group, dict) and isinstance(default, Settings):
+            group.setdefault(info.discriminator, getattr(default, info.discriminator))
 
 
 def _mapping_at(value: dict[str, Any], path: KeyPath) -> dict[str, Any]:

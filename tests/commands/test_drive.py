@@ -1,0 +1,117 @@
+"""``tmrl-ray drive``, ``quickstart`` and ``game view``: races and pictures as a person asks for them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from PIL import Image
+
+from tmrl_ray.cli import run
+from tmrl_ray.config.loading import load_config
+from tmrl_ray.game.scripts import format_script
+from tmrl_ray.service import ScriptedRaces, inputs_of
+from tmrl_ray.simulator.faults import parse_fault
+from tmrl_ray.simulator.library import load_track
+from tmrl_ray.simulator.server import GameServer, ServerSettings
+
+
+def report(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    shown: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return shown
+
+
+def test_races_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["drive", "--track", "loop", "--driver", "pursuit", "--races", "2", "--json"]) == 0
+    shown = report(capsys)
+    assert (shown["track"], shown["driver"], shown["finished"]) == ("loop", "pursuit", 2)
+    first, second = shown["races"]
+    assert first["finished"]
+    assert 10 < first["finish_time_s"] < 15
+    assert first["checkpoint_times_s"][-1] == first["finish_time_s"] == shown["best_time_s"]
+    assert second["finish_time_s"] == first["finish_time_s"]
+
+
+def test_a_game_behind_a_socket_gives_the_same_race(server: GameServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["drive", "--track", "loop", "--connect", f"127.0.0.1:{server.port}", "--json"]) == 0
+    through_socket = report(capsys)["races"][0]
+    assert run(["drive", "--track", "loop", "--json"]) == 0
+    embedded = report(capsys)["races"][0]
+    del through_socket["wall_s"], embedded["wall_s"]
+    assert through_socket == embedded
+
+
+def test_a_race_that_is_given_up_is_no_failure_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--track", "loop", "cut_offs.race_ms=1500", "cut_offs.no_progress_ms=1500"]
+    assert run(["drive", *arguments, "--json"]) == 0
+    race = report(capsys)["races"][0]
+    assert (race["finished"], race["finish_time_s"], race["cut_off"], race["race_time_s"]) == (False, None, "time", 1.5)
+    assert run(["drive", *arguments]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[1].split()[:4] == ["1", "time", "1.50", "s"]
+    assert "given up: out of time" in err
+
+
+def test_a_lost_game_is_reported_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ServerSettings(track="loop", faults=[parse_fault("garbage@2000")])
+    with GameServer(settings, port=0) as broken:
+        assert run(["drive", "--track", "loop", "--connect", str(broken.port), "--races", "3", "--json"]) == 1
+    out, err = capsys.readouterr()
+    races = json.loads(out)["races"]
+    assert [race["end"] for race in races] == ["lost"]
+    assert "error: " in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--track", "nowhere"], "there is no track 'nowhere'"),
+        (["--track", "loop", "driver.speed=3"], "driver.speed (override 'driver.speed=3'): unknown key"),
+        (["--track", "loop", "--driver", "robot"], "'robot' is not one of"),
+        ([], "Missing option '--track'"),
+    ],
+)
+def test_wrong_input_is_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["drive", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_quickstart_ends_with_a_time_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "pictures"
+    assert run(["quickstart", "--out", str(out)]) == 0
+    shown, progress = capsys.readouterr()
+    assert shown.startswith("loop: finished in 1")
+    assert "driving loop: 100 %" in progress
+    with av.open(str(out / "loop.mp4")) as video:
+        stream = video.streams.video[0]
+        assert (stream.width, stream.height) == (480, 360)
+        assert stream.frames > 10 * 25
+    with Image.open(out / "loop.png") as sheet:
+        assert sheet.width > 4 * 480
+        assert sheet.height > 3 * 360
+
+
+def test_recorded_inputs_are_filmed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ScriptedRaces(load_config(None, ["game.frame_size=null"]), load_track("loop")) as races:
+        race = races.next_race()
+        inputs = inputs_of(list(race))
+    script = tmp_path / "race.txt"
+    script.write_text(format_script(inputs))
+    sheet = tmp_path / "sheet.png"
+    assert run(["game", "view", "--track", "loop", "--script", str(script), "-o", str(sheet), "--size", "67x53"]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"written: {sheet}\n"
+    assert err.splitlines()[-1].startswith(f"filming: 100 %  {race.end.race_time_ms / 1000:.2f} s")
+    with Image.open(sheet) as image:
+        assert image.mode == "RGB"
+
+
+def test_a_view_needs_a_file_to_write(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["game", "view", "--track", "loop"]) == 2
+    assert "--video LAP.mp4" in capsys.readouterr().err
+    assert run(["game", "view", "--track", "loop", "-o", "x.png", "--size", "3x3"]) == 2
+    assert "WIDTHxHEIGHT" in capsys.readouterr().err
