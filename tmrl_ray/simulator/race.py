@@ -13,7 +13,7 @@ from tmrl_ray.game.scripts import KeyPress, Timeline
 from tmrl_ray.game.sim_state import SimState
 from tmrl_ray.simulator import race_state as rs
 from tmrl_ray.simulator.car_state import CarState, at_rest
-from tmrl_ray.simulator.race_state import RaceArrays, blank_arrays, held_inputs, hold_inputs
+from tmrl_ray.simulator.race_state import blank_arrays, held_inputs, hold_inputs
 from tmrl_ray.simulator.race_ticks import advance, write_dyna
 from tmrl_ray.simulator.state_codec import StateCodec
 from tmrl_ray.simulator.track import Pose, Track
@@ -52,11 +52,6 @@ class Race:
     def car(self) -> CarState:
         """(CAR_SIZE,) the car; a view that the next tick changes."""
         return self._arrays.car
-
-    @property
-    def arrays(self) -> RaceArrays:
-        """All that the race remembers, in place."""
-        return self._arrays
 
     @property
     def race_time_ms(self) -> int:
