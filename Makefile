@@ -2,31 +2,40 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+RUN := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: quickstart test lint bench clean
 
-quickstart: $(STAMP)
+# Drive a race in the simulator, and leave pictures and a video in out/.
+quickstart: $(RUN)
 	$(BIN)/tmrl-ray quickstart
 
-test: $(STAMP) lint
+# What must pass before a change is merged.
+test: lint
 	$(BIN)/pytest -m "not gpu and not game"
 
-lint: $(STAMP)
+lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP)
-	$(BIN)/python -m tests.bench
+# How fast it is; all tables, or those of BENCH="car render".
+bench: $(DEV)
+	$(BIN)/python -m tests.bench $(BENCH)
 
-$(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("tmrl_ray needs Python 3.11 or newer, this is " + sys.version.split()[0] + ". Set PYTHON=/path/to/python3.11")'
+$(RUN): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("tmrl_ray needs Python 3.11 or newer, this is " + sys.version.split()[0] + ". Name one: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	touch $@
+	$(INSTALL) -e .
+	@touch $@
+
+$(DEV): $(RUN)
+	$(INSTALL) -e '.[dev]'
+	@touch $@
 
 clean:
-	rm -rf $(VENV) build out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
