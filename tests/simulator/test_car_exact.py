@@ -19,7 +19,7 @@ from tmrl_ray.simulator.vehicle import run_ticks, tick_car
 T = CarTuning().arrays
 TICKS = 3000
 
-GOLDEN = "0bf7df55bdf57ae55fd19863b5c26156828c01bde3f2f12cd95dee9a22f1cef1"
+GOLDEN = "428d3f7b1c998d711c2b1735254d81727303085d5b6bba9599e2e6d48daec0c7"
 """SHA-256 of the states of 3000 ticks on :func:`course`. A change of it is a change of the physics: recorded races,
 saved states and frozen times of drivers are then no longer valid, and the changelog has to say so."""
 

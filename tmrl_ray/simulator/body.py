@@ -16,8 +16,8 @@ from tmrl_ray.simulator.car_state import (
     VELOCITY,
     WALL_TICKS_LEFT,
 )
-from tmrl_ray.simulator.contact import touch_sphere
-from tmrl_ray.simulator.jit import kernel
+from tmrl_ray.simulator.contact import height_above, touch_sphere
+from tmrl_ray.simulator.jit import inlined
 from tmrl_ray.simulator.rigid import add_spin, add_velocity, move_pose, speed_at, spin_change, to_world
 from tmrl_ray.simulator.track import ContactArrays, Floats
 from tmrl_ray.simulator.tuning import TICK_S, TuningArrays
@@ -32,7 +32,7 @@ GROUND_COSINE = 0.7
 """A contact whose normal is this near to the world's vertical is ground; any other is a wall."""
 
 
-@kernel
+@inlined
 def move_body(car: Floats, contacts: ContactArrays, tuning: TuningArrays) -> None:
     """Move the car through one tick with its velocity and spin, and let its body hit what is in the way."""
     speed = math.sqrt(
@@ -58,52 +58,54 @@ def move_body(car: Floats, contacts: ContactArrays, tuning: TuningArrays) -> Non
             _hit(car, contacts, tuning)
 
 
-@kernel
+@inlined
 def body_is_near(car: Floats, contacts: ContactArrays, tuning: TuningArrays, travel: float) -> bool:
     """Tell whether the box of the body, grown by ``travel`` metres, comes in front of any triangle's plane.
 
     The road under the wheels is a hand's breadth away from the box and does not count.
     """
-    r = car[ROTATION : ROTATION + 9]
-    half = tuning.body_half
+    half_x, half_y, half_z = tuning.body_half[0], tuning.body_half[1], tuning.body_half[2]
+    lx, ly, lz = half_x * car[ROTATION], half_x * car[ROTATION + 3], half_x * car[ROTATION + 6]
+    ux, uy, uz = half_y * car[ROTATION + 1], half_y * car[ROTATION + 4], half_y * car[ROTATION + 7]
+    fx, fy, fz = half_z * car[ROTATION + 2], half_z * car[ROTATION + 5], half_z * car[ROTATION + 8]
     cx, cy, cz = to_world(car, tuning.body_centre[0], tuning.body_centre[1], tuning.body_centre[2])
     cx, cy, cz = cx + car[POSITION], cy + car[POSITION + 1], cz + car[POSITION + 2]
-    wide_x = abs(r[0]) * half[0] + abs(r[1]) * half[1] + abs(r[2]) * half[2] + travel
-    wide_y = abs(r[3]) * half[0] + abs(r[4]) * half[1] + abs(r[5]) * half[2] + travel
-    wide_z = abs(r[6]) * half[0] + abs(r[7]) * half[1] + abs(r[8]) * half[2] + travel
-    cell_m = contacts.origin[2]
-    first_x = max(int(math.floor((cx - wide_x - contacts.origin[0]) / cell_m)), 0)
-    first_z = max(int(math.floor((cz - wide_z - contacts.origin[1]) / cell_m)), 0)
-    last_x = min(int(math.floor((cx + wide_x - contacts.origin[0]) / cell_m)), contacts.size[0] - 1)
-    last_z = min(int(math.floor((cz + wide_z - contacts.origin[1]) / cell_m)), contacts.size[1] - 1)
+    wide_x, wide_y = abs(lx) + abs(ux) + abs(fx) + travel, abs(ly) + abs(uy) + abs(fy) + travel
+    wide_z = abs(lz) + abs(uz) + abs(fz) + travel
+    low_x, low_y, low_z, high_x, high_y, high_z = (
+        cx - wide_x,
+        cy - wide_y,
+        cz - wide_z,
+        cx + wide_x,
+        cy + wide_y,
+        cz + wide_z,
+    )
     vx, vy, vz = car[VELOCITY] * TICK_S, car[VELOCITY + 1] * TICK_S, car[VELOCITY + 2] * TICK_S
+    cell_m = contacts.origin[2]
+    first_x = max(int(math.floor((low_x - contacts.origin[0]) / cell_m)), 0)
+    first_z = max(int(math.floor((low_z - contacts.origin[1]) / cell_m)), 0)
+    last_x = min(int(math.floor((high_x - contacts.origin[0]) / cell_m)), contacts.size[0] - 1)
+    last_z = min(int(math.floor((high_z - contacts.origin[1]) / cell_m)), contacts.size[1] - 1)
+    boxes, planes = contacts.boxes, contacts.planes
     for ix in range(first_x, last_x + 1):
         for iz in range(first_z, last_z + 1):
             cell = ix * contacts.size[1] + iz
             for k in range(contacts.cell_start[cell], contacts.cell_start[cell + 1]):
-                triangle = contacts.cell_triangles[k]
-                n = contacts.normals[triangle]
-                a = contacts.corners[triangle]
-                height = n[0] * (cx - a[0, 0]) + n[1] * (cy - a[0, 1]) + n[2] * (cz - a[0, 2])
-                extent = (
-                    abs(n[0] * r[0] + n[1] * r[3] + n[2] * r[6]) * half[0]
-                    + abs(n[0] * r[1] + n[1] * r[4] + n[2] * r[7]) * half[1]
-                    + abs(n[0] * r[2] + n[1] * r[5] + n[2] * r[8]) * half[2]
-                )
-                closing = -(n[0] * vx + n[1] * vy + n[2] * vz)
-                if height > extent + max(closing, 0.0) or height < -extent:
+                t = contacts.cell_triangles[k]
+                height = height_above(planes, t, 0, cx, cy, cz)
+                a, b, c = planes[t, 0, 0], planes[t, 0, 1], planes[t, 0, 2]
+                extent = abs(a * lx + b * ly + c * lz) + abs(a * ux + b * uy + c * uz) + abs(a * fx + b * fy + c * fz)
+                if height < -extent or height > extent + max(-(a * vx + b * vy + c * vz), 0.0):
                     continue
-                if min(a[0, 0], a[1, 0], a[2, 0]) > cx + wide_x or max(a[0, 0], a[1, 0], a[2, 0]) < cx - wide_x:
+                if boxes[t, 0] > high_x or boxes[t, 1] > high_y or boxes[t, 2] > high_z:
                     continue
-                if min(a[0, 1], a[1, 1], a[2, 1]) > cy + wide_y or max(a[0, 1], a[1, 1], a[2, 1]) < cy - wide_y:
-                    continue
-                if min(a[0, 2], a[1, 2], a[2, 2]) > cz + wide_z or max(a[0, 2], a[1, 2], a[2, 2]) < cz - wide_z:
+                if boxes[t, 3] < low_x or boxes[t, 4] < low_y or boxes[t, 5] < low_z:
                     continue
                 return True
     return False
 
 
-@kernel
+@inlined
 def _hit(car: Floats, contacts: ContactArrays, tuning: TuningArrays) -> None:
     """Answer the spheres that touch something with one impulse at the middle of all contacts, weighted by depth.
 
@@ -140,7 +142,7 @@ def _hit(car: Floats, contacts: ContactArrays, tuning: TuningArrays) -> None:
     move_pose(car, tuning, nx * deepest, ny * deepest, nz * deepest, 0.0, 0.0, 0.0)
 
 
-@kernel
+@inlined
 def _sphere(
     car: Floats, contacts: ContactArrays, tuning: TuningArrays, left: float, up: float, forward: float
 ) -> tuple[float, float, float, float, float, float, float]:
@@ -154,7 +156,7 @@ def _sphere(
     return depth, nx, ny, nz, ox - SPHERE_M * nx, oy - SPHERE_M * ny, oz - SPHERE_M * nz
 
 
-@kernel
+@inlined
 def _strike(
     car: Floats,
     tuning: TuningArrays,
@@ -185,7 +187,7 @@ def _strike(
     add_spin(car, wx, wy, wz)
 
 
-@kernel
+@inlined
 def _inverse_mass(
     car: Floats, tuning: TuningArrays, along: tuple[float, float, float], arm: tuple[float, float, float]
 ) -> float:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 
-from tmrl_ray.simulator.jit import kernel
+from tmrl_ray.simulator.jit import inlined
 from tmrl_ray.simulator.track import ContactArrays, Floats
 
-EDGE_M2 = 1e-6
-"""A ray may pass this far outside an edge (twice the area that it spans with it), so that none slips between two."""
+EDGE_M = 1e-6
+"""A ray may pass this far outside an edge, so that none slips through a seam."""
+FLATTEST = 1e-6
+"""A ray that meets a plane under a smaller sine than this runs along it."""
 BEHIND_M = 0.2
 """A sphere's centre this far behind a wall is still pushed out in front; farther behind, it is on the other side."""
 LEAVING_MPS = 0.5
@@ -20,7 +22,7 @@ LEAVING_MPS = 0.5
 NOTHING = -1
 
 
-@kernel
+@inlined
 def cell_of(contacts: ContactArrays, x: float, z: float) -> int:
     """Return the cell over (x, z), or ``NOTHING`` outside of the grid."""
     ix = (x - contacts.origin[0]) / contacts.origin[2]
@@ -30,7 +32,18 @@ def cell_of(contacts: ContactArrays, x: float, z: float) -> int:
     return int(int(ix) * contacts.size[1] + int(iz))
 
 
-@kernel
+@inlined
+def height_above(planes: Floats, triangle: int, side: int, x: float, y: float, z: float) -> float:
+    """Return how far a place is above a triangle (``side`` 0) or inside one of its edges (1 to 3), metres."""
+    return float(
+        planes[triangle, side, 0] * x
+        + planes[triangle, side, 1] * y
+        + planes[triangle, side, 2] * z
+        - planes[triangle, side, 3]
+    )
+
+
+@inlined
 def cast_ray(
     contacts: ContactArrays, x: float, y: float, z: float, dx: float, dy: float, dz: float, reach: float
 ) -> tuple[float, int]:
@@ -45,36 +58,35 @@ def cast_ray(
     cell = cell_of(contacts, x + 0.5 * reach * dx, z + 0.5 * reach * dz)
     if cell == NOTHING:
         return nearest, found
+    planes, boxes = contacts.planes, contacts.boxes
+    end_x, end_z = x + reach * dx, z + reach * dz
+    low_x, high_x = min(x, end_x), max(x, end_x)
+    low_z, high_z = min(z, end_z), max(z, end_z)
     for k in range(contacts.cell_start[cell], contacts.cell_start[cell + 1]):
         triangle = contacts.cell_triangles[k]
-        normal = contacts.normals[triangle]
-        facing = normal[0] * dx + normal[1] * dy + normal[2] * dz
-        if facing > -1e-6:
+        # One branch for all four, because single ones are as good as random to the processor.
+        beside_x = (boxes[triangle, 0] > high_x) | (boxes[triangle, 3] < low_x)
+        if beside_x | (boxes[triangle, 2] > high_z) | (boxes[triangle, 5] < low_z):
             continue
-        corner = contacts.corners[triangle]
-        ax, ay, az = corner[0, 0] - x, corner[0, 1] - y, corner[0, 2] - z
-        distance = (normal[0] * ax + normal[1] * ay + normal[2] * az) / facing
-        if distance < 0.0 or distance >= nearest:
+        facing = planes[triangle, 0, 0] * dx + planes[triangle, 0, 1] * dy + planes[triangle, 0, 2] * dz
+        height = height_above(planes, triangle, 0, x, y, z)
+        if facing > -FLATTEST or height < 0.0 or height >= -facing * nearest:
             continue
-        px, py, pz = x + distance * dx, y + distance * dy, z + distance * dz
-        if _inside(corner, normal, px, py, pz):
+        distance = -height / facing
+        if _inside(planes, triangle, x + distance * dx, y + distance * dy, z + distance * dz):
             nearest, found = distance, triangle
     return nearest, found
 
 
-@kernel
-def _inside(corner: Floats, normal: Floats, px: float, py: float, pz: float) -> bool:
-    for i in range(3):
-        j = i + 1 if i < 2 else 0
-        ex, ey, ez = corner[j, 0] - corner[i, 0], corner[j, 1] - corner[i, 1], corner[j, 2] - corner[i, 2]
-        qx, qy, qz = px - corner[i, 0], py - corner[i, 1], pz - corner[i, 2]
-        turn = normal[0] * (ey * qz - ez * qy) + normal[1] * (ez * qx - ex * qz) + normal[2] * (ex * qy - ey * qx)
-        if turn < -EDGE_M2:
-            return False
-    return True
+@inlined
+def _inside(planes: Floats, triangle: int, x: float, y: float, z: float) -> bool:
+    first = height_above(planes, triangle, 1, x, y, z)
+    second = height_above(planes, triangle, 2, x, y, z)
+    third = height_above(planes, triangle, 3, x, y, z)
+    return min(first, second, third) >= -EDGE_M
 
 
-@kernel
+@inlined
 def touch_sphere(
     contacts: ContactArrays, x: float, y: float, z: float, vx: float, vy: float, vz: float, radius: float
 ) -> tuple[float, float, float, float]:
@@ -87,21 +99,21 @@ def touch_sphere(
     cell = cell_of(contacts, x, z)
     if cell == NOTHING:
         return depth, nx, ny, nz
+    planes = contacts.planes
     for k in range(contacts.cell_start[cell], contacts.cell_start[cell + 1]):
         triangle = contacts.cell_triangles[k]
-        normal = contacts.normals[triangle]
-        corner = contacts.corners[triangle]
-        height = normal[0] * (x - corner[0, 0]) + normal[1] * (y - corner[0, 1]) + normal[2] * (z - corner[0, 2])
+        height = height_above(planes, triangle, 0, x, y, z)
         if height >= radius - depth or height < -BEHIND_M:
             continue
-        if normal[0] * vx + normal[1] * vy + normal[2] * vz > LEAVING_MPS:
+        if planes[triangle, 0, 0] * vx + planes[triangle, 0, 1] * vy + planes[triangle, 0, 2] * vz > LEAVING_MPS:
             continue
-        if _inside(corner, normal, x, y, z):
-            depth, nx, ny, nz = radius - height, normal[0], normal[1], normal[2]
+        if _inside(planes, triangle, x, y, z):
+            depth = radius - height
+            nx, ny, nz = planes[triangle, 0, 0], planes[triangle, 0, 1], planes[triangle, 0, 2]
             continue
         if height < 0.0:
             continue
-        gx, gy, gz, square = _to_boundary(corner, x, y, z)
+        gx, gy, gz, square = _to_boundary(contacts.corners, triangle, x, y, z)
         if square < (radius - depth) * (radius - depth) and square > 1e-12:
             distance = math.sqrt(square)
             depth = radius - distance
@@ -109,14 +121,15 @@ def touch_sphere(
     return depth, nx, ny, nz
 
 
-@kernel
-def _to_boundary(corner: Floats, x: float, y: float, z: float) -> tuple[float, float, float, float]:
+@inlined
+def _to_boundary(corners: Floats, triangle: int, x: float, y: float, z: float) -> tuple[float, float, float, float]:
     """Return the vector from the nearest point of a triangle's three edges to a point, and its square."""
     bx, by, bz, best = 0.0, 0.0, 0.0, 1e300
     for i in range(3):
         j = i + 1 if i < 2 else 0
-        ex, ey, ez = corner[j, 0] - corner[i, 0], corner[j, 1] - corner[i, 1], corner[j, 2] - corner[i, 2]
-        qx, qy, qz = x - corner[i, 0], y - corner[i, 1], z - corner[i, 2]
+        ax, ay, az = corners[triangle, i, 0], corners[triangle, i, 1], corners[triangle, i, 2]
+        ex, ey, ez = corners[triangle, j, 0] - ax, corners[triangle, j, 1] - ay, corners[triangle, j, 2] - az
+        qx, qy, qz = x - ax, y - ay, z - az
         along = (qx * ex + qy * ey + qz * ez) / (ex * ex + ey * ey + ez * ez)
         along = min(max(along, 0.0), 1.0)
         gx, gy, gz = qx - along * ex, qy - along * ey, qz - along * ez

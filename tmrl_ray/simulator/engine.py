@@ -13,7 +13,7 @@ from tmrl_ray.simulator.car_state import (
     WHEEL_CONTACT,
     WHEEL_MATERIAL,
 )
-from tmrl_ray.simulator.jit import kernel
+from tmrl_ray.simulator.jit import inlined
 from tmrl_ray.simulator.lookup import interpolate, step_value
 from tmrl_ray.simulator.suspension import WHEELS
 from tmrl_ray.simulator.track import Floats, Material
@@ -28,7 +28,7 @@ CREEP_MPS = 0.3
 """Below it the brake stands for "backwards"."""
 
 
-@kernel
+@inlined
 def touch_pads(car: Floats, tuning: TuningArrays) -> None:
     """Start a turbo or the free wheel when a wheel stands on such a pad; let a running turbo run out."""
     if car[TURBO_TICKS_LEFT] > 0.0:
@@ -46,7 +46,7 @@ def touch_pads(car: Floats, tuning: TuningArrays) -> None:
                 car[FREE_WHEELING] = 1.0
 
 
-@kernel
+@inlined
 def shift_gears(car: Floats, tuning: TuningArrays, forward: float, gas: float, reversing: bool) -> None:
     """Choose the gear for a speed in m/s, and move the rpm towards what gear and speed ask for.
 
@@ -76,7 +76,7 @@ def shift_gears(car: Floats, tuning: TuningArrays, forward: float, gas: float, r
     car[GEAR], car[GEARBOX_STATE], car[RPM] = gear, state, rpm
 
 
-@kernel
+@inlined
 def _choose_gear(tuning: TuningArrays, gear: int, rpm: float, reversing: bool) -> int:
     if reversing:
         return 0
@@ -89,7 +89,7 @@ def _choose_gear(tuning: TuningArrays, gear: int, rpm: float, reversing: bool) -
     return gear
 
 
-@kernel
+@inlined
 def drive(car: Floats, tuning: TuningArrays, forward: float, gas: float, brake: bool, sliding: int) -> float:
     """Return the acceleration along the car, m/s2, of engine, turbo, drag and brakes on the ground.
 
@@ -123,14 +123,14 @@ def drive(car: Floats, tuning: TuningArrays, forward: float, gas: float, brake: 
     return push - drag if forward > 0.0 else push + drag
 
 
-@kernel
+@inlined
 def _brake(tuning: TuningArrays, pace: float, grip: float, sliding: int) -> float:
     limit = tuning.brake_limit_sliding if sliding > 0 else tuning.brake_limit
     wanted = tuning.brake_base + tuning.brake_per_mps * pace
     return float(min(wanted, limit * grip) * (1.0 - 0.125 * sliding))
 
 
-@kernel
+@inlined
 def _surface(car: Floats, tuning: TuningArrays) -> tuple[float, float, float]:
     """Return the mean factors on top speed, engine and brakes under the wheels that touch the ground."""
     top_speed, engine, brake, count = 0.0, 0.0, 0.0, 0.0

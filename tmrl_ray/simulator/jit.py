@@ -31,16 +31,19 @@ def sources_digest() -> str:
 
 def kernel(function: F) -> F:
     """Compile ``function`` in nopython mode at its first call, and keep the machine code on disk."""
-    return _compiled(function, inlined=False)
+    return _compiled(function, into_callers=False)
 
 
 def inlined(function: F) -> F:
-    """Compile ``function`` as a kernel that becomes part of every kernel that calls it: for what runs per pixel."""
-    return _compiled(function, inlined=True)
+    """Compile ``function`` as :func:`kernel` does, and copy its code into every kernel that calls it.
+
+    For what runs several times a tick: a call by value of a track's arrays costs more than a ray through its triangles.
+    """
+    return _compiled(function, into_callers=True)
 
 
-def _compiled(function: F, *, inlined: bool) -> F:
-    dispatcher: Any = numba.njit(cache=True, error_model="numpy", forceinline=inlined)(function)
+def _compiled(function: F, *, into_callers: bool) -> F:
+    dispatcher: Any = numba.njit(cache=True, error_model="numpy", forceinline=into_callers)(function)
     cache_file = dispatcher._cache._cache_file
     cache_file._source_stamp = (cache_file._source_stamp, sources_digest())
     return cast(F, dispatcher)

@@ -5,11 +5,11 @@ The results of ``sin`` or ``exp`` differ between systems in the last bit, and a 
 
 from __future__ import annotations
 
-from tmrl_ray.simulator.jit import kernel
+from tmrl_ray.simulator.jit import inlined
 from tmrl_ray.simulator.track import Floats
 
 
-@kernel
+@inlined
 def interpolate(table: Floats, x: float) -> float:
     """Return the piecewise linear value at ``x`` of ``table`` (rows, 2), constant beyond its ends."""
     rows = table.shape[0]
@@ -22,7 +22,7 @@ def interpolate(table: Floats, x: float) -> float:
     return float(table[rows - 1, 1])
 
 
-@kernel
+@inlined
 def step_value(table: Floats, x: float) -> float:
     """Return the value of the last row of ``table`` (rows, 2) that begins at or before ``x``."""
     value = table[0, 1]
@@ -33,7 +33,7 @@ def step_value(table: Floats, x: float) -> float:
     return float(value)
 
 
-@kernel
+@inlined
 def quarter_sine(x: float) -> float:
     """Return sin(x * pi / 2) for x in 0..1 to within 2e-6, by its series."""
     square = x * x

@@ -9,49 +9,46 @@ from __future__ import annotations
 import math
 
 from tmrl_ray.simulator.car_state import POSITION, QUATERNION, ROTATION, SPIN, VELOCITY
-from tmrl_ray.simulator.jit import kernel
+from tmrl_ray.simulator.jit import inlined
 from tmrl_ray.simulator.track import Floats
 from tmrl_ray.simulator.tuning import TuningArrays
 
 
-@kernel
+@inlined
 def spin_change(car: Floats, tuning: TuningArrays, tx: float, ty: float, tz: float) -> tuple[float, float, float]:
     """Return the change of spin, rad/s, that an angular impulse causes, both in world axes."""
-    r = car[ROTATION : ROTATION + 9]
     inverse = tuning.inverse_inertia
-    left = (r[0] * tx + r[3] * ty + r[6] * tz) * inverse[0]
-    up = (r[1] * tx + r[4] * ty + r[7] * tz) * inverse[1]
-    forward = (r[2] * tx + r[5] * ty + r[8] * tz) * inverse[2]
+    left = (car[ROTATION] * tx + car[ROTATION + 3] * ty + car[ROTATION + 6] * tz) * inverse[0]
+    up = (car[ROTATION + 1] * tx + car[ROTATION + 4] * ty + car[ROTATION + 7] * tz) * inverse[1]
+    forward = (car[ROTATION + 2] * tx + car[ROTATION + 5] * ty + car[ROTATION + 8] * tz) * inverse[2]
     return (
-        r[0] * left + r[1] * up + r[2] * forward,
-        r[3] * left + r[4] * up + r[5] * forward,
-        r[6] * left + r[7] * up + r[8] * forward,
+        car[ROTATION] * left + car[ROTATION + 1] * up + car[ROTATION + 2] * forward,
+        car[ROTATION + 3] * left + car[ROTATION + 4] * up + car[ROTATION + 5] * forward,
+        car[ROTATION + 6] * left + car[ROTATION + 7] * up + car[ROTATION + 8] * forward,
     )
 
 
-@kernel
+@inlined
 def to_world(car: Floats, left: float, up: float, forward: float) -> tuple[float, float, float]:
     """Return a vector of the car's frame in world axes."""
-    r = car[ROTATION : ROTATION + 9]
     return (
-        r[0] * left + r[1] * up + r[2] * forward,
-        r[3] * left + r[4] * up + r[5] * forward,
-        r[6] * left + r[7] * up + r[8] * forward,
+        car[ROTATION] * left + car[ROTATION + 1] * up + car[ROTATION + 2] * forward,
+        car[ROTATION + 3] * left + car[ROTATION + 4] * up + car[ROTATION + 5] * forward,
+        car[ROTATION + 6] * left + car[ROTATION + 7] * up + car[ROTATION + 8] * forward,
     )
 
 
-@kernel
+@inlined
 def to_car(car: Floats, x: float, y: float, z: float) -> tuple[float, float, float]:
     """Return a world vector in the car's frame: left, up, forward."""
-    r = car[ROTATION : ROTATION + 9]
     return (
-        r[0] * x + r[3] * y + r[6] * z,
-        r[1] * x + r[4] * y + r[7] * z,
-        r[2] * x + r[5] * y + r[8] * z,
+        car[ROTATION] * x + car[ROTATION + 3] * y + car[ROTATION + 6] * z,
+        car[ROTATION + 1] * x + car[ROTATION + 4] * y + car[ROTATION + 7] * z,
+        car[ROTATION + 2] * x + car[ROTATION + 5] * y + car[ROTATION + 8] * z,
     )
 
 
-@kernel
+@inlined
 def speed_at(car: Floats, ax: float, ay: float, az: float) -> tuple[float, float, float]:
     """Return the velocity, m/s, world, of the point of the car at (ax, ay, az) from its centre of mass."""
     wx, wy, wz = car[SPIN], car[SPIN + 1], car[SPIN + 2]
@@ -62,7 +59,7 @@ def speed_at(car: Floats, ax: float, ay: float, az: float) -> tuple[float, float
     )
 
 
-@kernel
+@inlined
 def add_spin(car: Floats, dx: float, dy: float, dz: float) -> None:
     """Add to the car's spin, rad/s, world."""
     car[SPIN] += dx
@@ -70,7 +67,7 @@ def add_spin(car: Floats, dx: float, dy: float, dz: float) -> None:
     car[SPIN + 2] += dz
 
 
-@kernel
+@inlined
 def add_velocity(car: Floats, dx: float, dy: float, dz: float) -> None:
     """Add to the car's velocity, m/s, world."""
     car[VELOCITY] += dx
@@ -78,7 +75,7 @@ def add_velocity(car: Floats, dx: float, dy: float, dz: float) -> None:
     car[VELOCITY + 2] += dz
 
 
-@kernel
+@inlined
 def move_pose(
     car: Floats, tuning: TuningArrays, dx: float, dy: float, dz: float, ax: float, ay: float, az: float
 ) -> None:
@@ -93,7 +90,7 @@ def move_pose(
     car[POSITION + 2] += dz + (before_z - after_z)
 
 
-@kernel
+@inlined
 def _turn(car: Floats, hx: float, hy: float, hz: float) -> None:
     """Turn by the vector of half angles: (1, h) normalised is a rotation by 2 atan |h|."""
     q = car[QUATERNION : QUATERNION + 4]
@@ -106,7 +103,7 @@ def _turn(car: Floats, hx: float, hy: float, hz: float) -> None:
     update_rotation(car)
 
 
-@kernel
+@inlined
 def update_rotation(car: Floats) -> None:
     """Write the rotation matrix of the car's unit quaternion into its vector."""
     w, x, y, z = car[QUATERNION], car[QUATERNION + 1], car[QUATERNION + 2], car[QUATERNION + 3]

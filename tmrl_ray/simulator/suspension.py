@@ -22,7 +22,7 @@ from tmrl_ray.simulator.car_state import (
     WHEEL_MATERIAL,
 )
 from tmrl_ray.simulator.contact import NOTHING, cast_ray
-from tmrl_ray.simulator.jit import kernel
+from tmrl_ray.simulator.jit import inlined
 from tmrl_ray.simulator.rigid import add_spin, add_velocity, move_pose, spin_change, to_world
 from tmrl_ray.simulator.track import ContactArrays, Floats
 from tmrl_ray.simulator.tuning import BUMP, TICK_S, TuningArrays
@@ -52,7 +52,7 @@ BUMP_MASK = 127
 """The unevenness repeats every 128 cells, 32 m, as in the game."""
 
 
-@kernel
+@inlined
 def sense_ground(car: Floats, contacts: ContactArrays, tuning: TuningArrays, wheels: Floats) -> int:
     """Find the ground under each wheel, fill ``wheels`` (4, WHEEL_FIELDS), and return how many wheels touch it."""
     up_x, up_y, up_z = car[ROTATION + 1], car[ROTATION + 4], car[ROTATION + 7]
@@ -61,8 +61,9 @@ def sense_ground(car: Floats, contacts: ContactArrays, tuning: TuningArrays, whe
     reach = ray_to_wheel + tuning.suspension_rest_m + max(falling * TICK_S, 0.0)
     touching = 0
     for i in range(WHEELS):
-        offset = tuning.wheel_offsets[i]
-        x, y, z = to_world(car, offset[0], offset[1] + ABOVE_WHEEL_M, offset[2])
+        left, up, forward = tuning.wheel_offsets[i, 0], tuning.wheel_offsets[i, 1], tuning.wheel_offsets[i, 2]
+        up += ABOVE_WHEEL_M
+        x, y, z = to_world(car, left, up, forward)
         x, y, z = x + car[POSITION], y + car[POSITION + 1], z + car[POSITION + 2]
         distance, triangle = cast_ray(contacts, x, y, z, -up_x, -up_y, -up_z, reach)
         wheels[i, NEAR] = 0.0
@@ -78,8 +79,7 @@ def sense_ground(car: Floats, contacts: ContactArrays, tuning: TuningArrays, whe
         bump = tuning.materials[material, BUMP]
         if bump > 0.0:
             gap -= bump * bump_height(x - distance * up_x, z - distance * up_z)
-        below = offset[1] + ABOVE_WHEEL_M - distance
-        _note_ground(car, tuning, wheels[i], contacts.normals[triangle], offset[0], below, offset[2])
+        _note_ground(car, tuning, wheels[i], contacts.planes[triangle, 0], left, up - distance, forward)
         wheels[i, GAP] = gap
         if gap < tuning.suspension_rest_m:
             touching += 1
@@ -89,7 +89,7 @@ def sense_ground(car: Floats, contacts: ContactArrays, tuning: TuningArrays, whe
     return touching
 
 
-@kernel
+@inlined
 def _note_ground(
     car: Floats, tuning: TuningArrays, wheel: Floats, normal: Floats, left: float, up: float, forward: float
 ) -> None:
@@ -102,7 +102,7 @@ def _note_ground(
     wheel[LEVER + 2] = ax * normal[1] - ay * normal[0]
 
 
-@kernel
+@inlined
 def bump_height(x: float, z: float) -> float:
     """Return the unevenness at a place, -0.5 to 0.5: pseudo-random heights 0.25 m apart, repeated every 32 m.
 
@@ -116,7 +116,7 @@ def bump_height(x: float, z: float) -> float:
     return near * (1.0 - v) + far * v
 
 
-@kernel
+@inlined
 def _bump_node(iu: int, iv: int) -> float:
     """Return a height for a node of the lattice: the bits of its two indices, mixed."""
     bits = ((iu & BUMP_MASK) * 374761393 + (iv & BUMP_MASK) * 668265263) & 0xFFFFFFFF
@@ -124,7 +124,7 @@ def _bump_node(iu: int, iv: int) -> float:
     return ((bits ^ (bits >> 16)) & 0xFFFF) / 65536.0 - 0.5
 
 
-@kernel
+@inlined
 def closing_speed(car: Floats, wheel: Floats) -> float:
     """Return how fast the car moves into the ground at a wheel, m/s; negative: away from it."""
     return -float(
@@ -133,7 +133,7 @@ def closing_speed(car: Floats, wheel: Floats) -> float:
     )
 
 
-@kernel
+@inlined
 def _sum_pushes(car: Floats, tuning: TuningArrays, wheels: Floats) -> tuple[float, float, float, float, float, float]:
     """Return the changes of velocity and of spin that the waiting pushes of all wheels cause."""
     px, py, pz, tx, ty, tz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -150,14 +150,14 @@ def _sum_pushes(car: Floats, tuning: TuningArrays, wheels: Floats) -> tuple[floa
     return px, py, pz, wx, wy, wz
 
 
-@kernel
+@inlined
 def _apply_pushes(car: Floats, tuning: TuningArrays, wheels: Floats) -> None:
     px, py, pz, wx, wy, wz = _sum_pushes(car, tuning, wheels)
     add_velocity(car, px, py, pz)
     add_spin(car, wx, wy, wz)
 
 
-@kernel
+@inlined
 def push_springs(car: Floats, tuning: TuningArrays, wheels: Floats) -> None:
     """Let spring and damper of each wheel on the ground push the car up for one tick; note each wheel's ``LOAD``.
 
@@ -180,7 +180,7 @@ def push_springs(car: Floats, tuning: TuningArrays, wheels: Floats) -> None:
     add_spin(car, wx, wy, wz)
 
 
-@kernel
+@inlined
 def _spring(car: Floats, tuning: TuningArrays, wheels: Floats, i: int) -> float:
     """Return the force of a wheel's spring and damper, m/s2."""
     wheels[i, LOAD] = 0.0
@@ -193,7 +193,7 @@ def _spring(car: Floats, tuning: TuningArrays, wheels: Floats, i: int) -> float:
     return float(max(wheels[i, LOAD] + tuning.suspension_damping * closing, 0.0))
 
 
-@kernel
+@inlined
 def stop_hard(car: Floats, tuning: TuningArrays, wheels: Floats) -> bool:
     """Take from the car's velocity what would press a wheel beyond its stop within this tick.
 
@@ -230,7 +230,7 @@ def stop_hard(car: Floats, tuning: TuningArrays, wheels: Floats) -> bool:
     return inside
 
 
-@kernel
+@inlined
 def push_out(car: Floats, tuning: TuningArrays, wheels: Floats) -> None:
     """Move and turn the car so that wheels come out of the ground, without a change of velocity or spin."""
     for i in range(WHEELS):

@@ -122,6 +122,11 @@ class ContactArrays(NamedTuple):
     """(F, 3, 3) the three corners of each solid triangle, counter-clockwise seen from its front."""
     normals: Floats
     """(F, 3) unit normals, out of the front."""
+    planes: Floats
+    """(F, 4, 4) planes a, b, c, d with a unit normal (a, b, c): that of the triangle, then those that stand upright on
+    its edges and face inwards. ``a x + b y + c z - d`` is the height above, or the distance inside the edge."""
+    boxes: Floats
+    """(F, 6) bounding box: lowest x, y, z, then highest."""
     materials: NDArray[np.uint8]
     """(F,) contact material ids."""
     cell_start: NDArray[np.int32]
@@ -199,15 +204,35 @@ def build_contacts(corners: Floats, materials: NDArray[np.uint8]) -> ContactArra
     cell = (ix * size[1] + iz)[keep]
     order = np.argsort(cell, kind="stable")  # candidates come by rising triangle, and stay so within a cell
     counts = np.bincount(cell, minlength=int(size[0] * size[1]))
+    normals = triangle_normals(corners)
     return ContactArrays(
         corners=np.ascontiguousarray(corners),
-        normals=triangle_normals(corners),
+        normals=normals,
+        planes=_bounding_planes(corners, normals),
+        boxes=np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1),
         materials=np.ascontiguousarray(materials),
         cell_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
         cell_triangles=triangle[keep][order].astype(np.int32),
         origin=np.array([corner[0], corner[1], CELL_M]),
         size=size,
     )
+
+
+def _bounding_planes(corners: Floats, normals: Floats) -> Floats:
+    """Return the planes (F, 4, 4) of triangles (F, 3, 3) and of their edges; elementwise arithmetic only."""
+    planes = np.empty((len(corners), 4, 4))
+    planes[:, 0, :3] = normals
+    for k in range(3):
+        edge = corners[:, (k + 1) % 3] - corners[:, k]
+        inward = np.stack(
+            [normals[:, i - 2] * edge[:, i - 1] - normals[:, i - 1] * edge[:, i - 2] for i in range(3)], 1
+        )
+        length = np.sqrt(inward[:, 0] ** 2 + inward[:, 1] ** 2 + inward[:, 2] ** 2)
+        planes[:, k + 1, :3] = inward / length[:, None]
+    for k, corner in enumerate((0, 0, 1, 2)):
+        a, p = planes[:, k, :3], corners[:, corner]
+        planes[:, k, 3] = a[:, 0] * p[:, 0] + a[:, 1] * p[:, 1] + a[:, 2] * p[:, 2]
+    return planes
 
 
 def triangle_normals(corners: Floats) -> Floats:

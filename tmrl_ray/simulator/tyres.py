@@ -7,14 +7,14 @@ What turns the car is a torque of its own, from the steering, against a damping 
 from __future__ import annotations
 
 from tmrl_ray.simulator.car_state import STEER, WHEEL_CONTACT, WHEEL_MATERIAL, WHEEL_SLIDING
-from tmrl_ray.simulator.jit import kernel
+from tmrl_ray.simulator.jit import inlined
 from tmrl_ray.simulator.lookup import interpolate, quarter_sine
 from tmrl_ray.simulator.suspension import LOAD, WHEELS
 from tmrl_ray.simulator.track import Floats
 from tmrl_ray.simulator.tuning import GRAVITY_MPS2, GRIP, KMH_PER_MPS, TuningArrays
 
 
-@kernel
+@inlined
 def lateral_grip(
     car: Floats,
     tuning: TuningArrays,
@@ -58,7 +58,7 @@ def lateral_grip(
     return -total if sideways > 0.0 else total
 
 
-@kernel
+@inlined
 def steering_torque(
     car: Floats, tuning: TuningArrays, forward: float, sideways: float, yaw_rate: float, adherence: float
 ) -> float:
@@ -83,14 +83,14 @@ def steering_torque(
     return float(wheels_of_an_axle * half_base * (axles + (steered if forward > 0.0 else -steered)))
 
 
-@kernel
+@inlined
 def slope_adherence(tuning: TuningArrays, cosine: float) -> float:
     """Return how much force tyres have, 0..1, by the cosine between the ground's normal and the car's up axis."""
     share = (cosine - tuning.adherence_none) / (tuning.adherence_full - tuning.adherence_none)
     return float(min(max(share, 0.0), 1.0))
 
 
-@kernel
+@inlined
 def count_sliding(car: Floats) -> int:
     """Return how many wheels slide."""
     sliding = 0

@@ -34,7 +34,7 @@ from tmrl_ray.simulator.car_state import (
     WHEEL_SLIDING,
 )
 from tmrl_ray.simulator.engine import drive, touch_pads
-from tmrl_ray.simulator.jit import kernel
+from tmrl_ray.simulator.jit import inlined, kernel
 from tmrl_ray.simulator.lookup import interpolate
 from tmrl_ray.simulator.rigid import add_spin, add_velocity, to_car, to_world
 from tmrl_ray.simulator.suspension import (
@@ -93,7 +93,7 @@ def tick_car(
     _report(car, before_x, before_y, before_z)
 
 
-@kernel
+@inlined
 def _roll(car: Floats, tuning: TuningArrays, wheels: Floats) -> None:
     """Apply what the tyres do to a car with at least one wheel on the ground."""
     nx, ny, nz = _ground_normal(wheels)
@@ -119,7 +119,7 @@ def _roll(car: Floats, tuning: TuningArrays, wheels: Floats) -> None:
         add_velocity(car, -vx * slowed, -vy * slowed, -vz * slowed)
 
 
-@kernel
+@inlined
 def _ground_normal(wheels: Floats) -> tuple[float, float, float]:
     """Return the mean normal of the ground near the wheels."""
     x, y, z = 0.0, 0.0, 0.0
@@ -134,7 +134,7 @@ def _ground_normal(wheels: Floats) -> tuple[float, float, float]:
     return x / length, y / length, z / length
 
 
-@kernel
+@inlined
 def _along_ground(x: float, y: float, z: float, nx: float, ny: float, nz: float) -> tuple[float, float, float]:
     """Return the direction of a vector along the ground, as a unit vector; zero for one that is normal to it."""
     into = x * nx + y * ny + z * nz
@@ -145,7 +145,7 @@ def _along_ground(x: float, y: float, z: float, nx: float, ny: float, nz: float)
     return x / length, y / length, z / length
 
 
-@kernel
+@inlined
 def _fly(car: Floats, tuning: TuningArrays) -> None:
     """Apply what the air does: drag, damping of the spin, and the brake against a rising nose."""
     for i in range(4):
@@ -167,7 +167,7 @@ def _fly(car: Floats, tuning: TuningArrays) -> None:
     add_spin(car, -x * damping, -y * damping, -z * damping)
 
 
-@kernel
+@inlined
 def _limit_spin(car: Floats, tuning: TuningArrays) -> None:
     square = car[SPIN] * car[SPIN] + car[SPIN + 1] * car[SPIN + 1] + car[SPIN + 2] * car[SPIN + 2]
     if square > tuning.spin_limit * tuning.spin_limit:
@@ -176,7 +176,7 @@ def _limit_spin(car: Floats, tuning: TuningArrays) -> None:
             car[SPIN + i] *= scale
 
 
-@kernel
+@inlined
 def _report(car: Floats, before_x: float, before_y: float, before_z: float) -> None:
     """Note what the game tells about a tick that has ended."""
     car[IS_SLIDING] = 1.0 if count_sliding(car) > 0 else 0.0
