@@ -5,17 +5,20 @@ The only module that knows every part; the parts know each other by their interf
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
-from tmrl_ray.config.game import GameSettings
+from tmrl_ray.config.game import ConnectionSettings, GameSettings
 from tmrl_ray.config.loading import load_settings
 from tmrl_ray.config.race import DriverSettings
 from tmrl_ray.config.run import RunConfig
 from tmrl_ray.game.connection import Address
 from tmrl_ray.game.inputs import RELEASED
 from tmrl_ray.game.interface import Game
+from tmrl_ray.game.launch import Launch
+from tmrl_ray.game.process import GameProcess
 from tmrl_ray.game.scripts import Timeline
 from tmrl_ray.game.session import SocketGame
 from tmrl_ray.racing.actions import ACTIONS
@@ -33,28 +36,48 @@ from tmrl_ray.simulator.track import Track
 from tmrl_ray.simulator.tuning import CarTuning
 
 
-def open_game(config: RunConfig, track: Track | None = None) -> Game:
-    """Connect to the game that a configuration names, or make a simulated one in this process.
+@contextmanager
+def open_game(config: RunConfig, track: Track | None = None) -> Iterator[Game]:
+    """Yield the game that a configuration names: a simulated one in this process, or one behind a connection.
+
+    A game that was started for it is ended, any other is left running.
 
     Args:
         config: what it says of game, connection and simulator.
         track: a track that the simulated game knows by its name, besides those that ship.
 
     Raises:
-        GameUnavailableError: nothing accepts a connection there.
+        GameUnavailableError: nothing accepts a connection there, or the game could not be started.
         GameLostError: what does is no game of ours.
     """
-    if config.connection is None:
-        seed = config.simulator.look_seed
-        look = None if seed is None else random_look(seed)
+    with ExitStack() as stack:
+        game = _embedded(config, track) if config.connection is None else _connected(config, config.connection, stack)
+        stack.callback(game.close)
+        yield game
 
-        def find_track(name: str) -> Track:
-            return track if track is not None and name == track.name else load_track(name)
 
-        return EmbeddedGame(config.game, tuning=load_tuning(config.simulator.tuning), look=look, find_track=find_track)
-    connection = config.connection
-    address = Address(connection.host, connection.port)
-    return SocketGame.connect(address, config.game, patience=connection.patience, player=connection.player)
+def _embedded(config: RunConfig, track: Track | None) -> EmbeddedGame:
+    def find_track(name: str) -> Track:
+        return track if track is not None and name == track.name else load_track(name)
+
+    return EmbeddedGame(config.game, tuning=load_tuning(config.simulator.tuning), find_track=find_track)
+
+
+def _connected(config: RunConfig, connection: ConnectionSettings, stack: ExitStack) -> SocketGame:
+    address, launch = Address(connection.host, connection.port), connection.launch
+    if launch is None:
+        return SocketGame.connect(address, config.game, patience=connection.patience, player=connection.player)
+    process = GameProcess.start(
+        Launch(
+            command=launch.command,
+            port=connection.port,
+            directory=launch.directory,
+            environment=launch.environment,
+            ready_s=launch.ready_s,
+        )
+    )
+    stack.callback(process.end)
+    return process.connect(config.game, patience=connection.patience, player=connection.player)
 
 
 class ScriptedRaces:
@@ -84,21 +107,24 @@ class ScriptedRaces:
         self._config = config
         self._layout = ObservationLayout(config.observation)
         self._driver = make_driver(config.driver, track, load_tuning(config.simulator.tuning))
-        self.game = open_game(config, track)
-        try:
+        self._races = 0
+        with ExitStack() as stack:
+            self.game = stack.enter_context(open_game(config, track))
             self.game.load_map(track.name if map_name is None else map_name)
-        except BaseException:
-            self.game.close()
-            raise
+            self._open = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.game.close()
+        self._open.close()
 
     def next_race(self) -> Rollout:
         """Return the next race, which begins when its first step is asked for."""
+        seed = self._config.simulator.look_seed
+        if seed is not None and isinstance(self.game, EmbeddedGame):
+            self.game.look = random_look(seed + self._races)
+        self._races += 1
         return rollout(self.game, self._driver, self.line, layout=self._layout, cut_offs=self._config.cut_offs)
 
 

@@ -54,6 +54,8 @@ def allowed_values(annotation: Any, constraints: Iterable[Any] = ()) -> str:
     if origin in (Union, types.UnionType):
         null_first = sorted(parts, key=lambda part: part is not type(None))
         return " or ".join(dict.fromkeys(allowed_values(part, constraints) for part in null_first))
+    if origin is dict:
+        return "a mapping of names, each " + allowed_values(parts[1])
     if origin is tuple and parts[-1] is Ellipsis:
         return f"a list, each item {allowed_values(parts[0])}"
     if origin is tuple:

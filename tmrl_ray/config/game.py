@@ -45,6 +45,19 @@ class Patience(Settings):
     """For anything else: the next decision of a race, a picture, a state."""
 
 
+class LaunchSettings(Settings):
+    """How a game is started."""
+
+    command: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The program and its arguments; {port} in any of them becomes the port. No shell reads it."""
+    directory: Path | None = None
+    """The folder to start in; null: the present one."""
+    environment: dict[str, str] = {}
+    """Variables besides those of this process, for example WINEPREFIX."""
+    ready_s: PositiveFloat = 120.0
+    """How long the game may take until it accepts a connection; a real one takes its time on a cold disk."""
+
+
 class ConnectionSettings(Settings):
     """Where a game listens, and how patient we are with it."""
 
@@ -52,6 +65,8 @@ class ConnectionSettings(Settings):
     """Host name or address of the machine on which the game runs."""
     port: Port = 8478
     """TCP port of the game's plugin, or of ``tmrl-ray game serve``; further instances take the ports after it."""
+    launch: LaunchSettings | None = None
+    """How to start the game, which is ended afterwards; null: somebody else starts and ends it."""
     player: str | None = None
     """Name of the player's account that the real game logs in with; null: the game's own choice."""
     patience: Patience = Patience()

@@ -24,7 +24,7 @@ class RunConfig(Settings):
     """The game to connect to; null: the simulator, in this process."""
     simulator: SimulatorSettings = SimulatorSettings()
     """The simulator, where there is no other game."""
-    maps: tuple[MapEntry, ...] = (MapEntry(name="oval", map="oval"),)
+    maps: tuple[MapEntry, ...] = (MapEntry(name="loop", map="loop"),)
     """The maps that are driven, in turn."""
     line: LineSettings = LineSettings()
     """The reference line and progress along it."""
