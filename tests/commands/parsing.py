@@ -37,7 +37,7 @@ def parse_only(words: Sequence[str]) -> None:
         if found is None:
             raise click.UsageError(f"no command {name!r} in {' '.join(words)!r}")
         command = found
-    if "--help" in rest or "--version" in rest:
+    if "--help" in rest or "--version" in rest or (isinstance(command, click.Group) and not rest):
         return
     try:
         command.make_context(command.name or "", rest)
