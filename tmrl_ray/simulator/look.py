@@ -29,14 +29,14 @@ MATERIAL_TONES: dict[Material, Colour] = {
     Material.DIRT_ROAD: (150, 112, 80),
     Material.RUBBER: (70, 68, 70),
     Material.WOOD: (160, 120, 78),
-    Material.ASPHALT: (118, 119, 124),
+    Material.ASPHALT: (134, 135, 140),
     Material.TURBO2: (226, 62, 40),
     Material.FREE_WHEELING: (64, 132, 214),
 }
 PAINT_TONES: dict[Paint, Colour] = {
     Paint.WALL: (206, 204, 200),
     Paint.TUNNEL: (70, 72, 82),
-    Paint.GROUND: (52, 96, 42),
+    Paint.GROUND: (46, 88, 38),
     Paint.SUPPORT: (92, 90, 92),
     Paint.CHECKPOINT: (30, 110, 200),
     Paint.START: (40, 160, 70),

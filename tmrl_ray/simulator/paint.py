@@ -77,7 +77,8 @@ def _band(x: float, width: float, half: float) -> float:
     """Return how much of a pixel of ``width`` at ``x`` a line of ``half`` width around 0 covers: 0..1."""
     half = max(half, LEAST_LINE_SHARE * width)
     reach = 0.5 * width
-    return max(0.0, min(x + reach, half) - max(x - reach, -half)) / width
+    covered = min(x + reach, half) - max(x - reach, -half)
+    return covered / width if covered > 0.0 else 0.0
 
 
 @kernel
@@ -137,7 +138,7 @@ def surface(
         stripes = _cross(
             _pulse(u * STRIPES_PER_M, wu * STRIPES_PER_M, 0.5), _pulse(v * STRIPES_PER_M, wv * STRIPES_PER_M, 0.5)
         )
-        shade = 0.88 + 0.24 * stripes
+        shade = 0.94 + 0.12 * stripes
         shade += grain * (0.16 * _grain(u, v, widest, 1.1, seed) + 0.10 * _grain(u, v, widest, 0.09, seed))
         return red * shade, green * shade, blue * shade
     if paint == ROAD:

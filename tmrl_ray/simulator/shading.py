@@ -18,10 +18,13 @@ from tmrl_ray.simulator.paint import GROUND, PLAIN, surface
 from tmrl_ray.simulator.raster import SAMPLES, Canvas, Skin
 
 Triple = tuple[float, float, float]
+Quadruple = tuple[float, float, float, float]
+Planes = tuple[float, float, float, float, float, float, float, float, float]
 
 SHADOW_DEPTH_M = 14.0  # how far below the car its shadow reaches; it fades with the height
 SHADOW = 0.5  # how much of the light it takes, right under the car
 SHADOW_SIZE_M = (1.05, 2.15)  # half its width and length
+SHADOW_REACH_M = 4.0  # half its length and its widest blur
 SKY_STEEPNESS = 1.6  # the sky has its top colour from 39 degrees upwards
 SKY = 101  # not a paint of tracks: no triangle was drawn here
 ALL_SAMPLES = 15
@@ -49,7 +52,7 @@ class View(NamedTuple):
     """Share of fog at a distance of 1 m; it grows with the square of the distance."""
     sky_top: Triple
     haze: Triple
-    ground_tone: tuple[float, float, float, float]
+    ground_tone: Quadruple
     """Red, green and blue of the ground under its light, and that light."""
     grain: float
     """Factor on the noise of surfaces."""
@@ -132,9 +135,9 @@ def _point(
     view: View,
     at: tuple[float, float],
     paint: int,
-    planes: tuple[float, float, float, float, float, float, float, float, float],
-    tone: tuple[float, float, float, float],
-    edges: tuple[float, float, float, float],
+    planes: Planes,
+    tone: Quadruple,
+    edges: Quadruple,
 ) -> Triple:
     """Return the colour of a triangle, or of what is behind all triangles, at a sample, under shadow and fog.
 
@@ -162,16 +165,27 @@ def _point(
     fog = z * z * length2 * view.fog_per_m2
     if not fog < 1.0:
         return _sky(view, ray_y / math.sqrt(length2)) if ground else view.haze
+    if paint == PLAIN and not ground:
+        left = 1.0 - fog
+        return _hazy(view, tone[0] * left, tone[1] * left, tone[2] * left, fog)
     if ground:
-        red, green, blue = _ground_point(view, (ray_x, ray_y, ray_z), z)
-    elif paint == PLAIN:
-        red, green, blue = tone[0], tone[1], tone[2]
+        paint, tone = GROUND, view.ground_tone
+        place = _on_ground(view, (ray_x, ray_y, ray_z), z)
     else:
-        red, green, blue = _track_point(view, (x, y, z), paint, planes, tone, edges)
+        place = _on_triangle((x, y, z), planes)
+    v = place[1]
+    sides = (edges[0] + edges[1] * v, edges[2] + edges[3] * v)
+    red, green, blue = surface(paint, place, tone, sides, view.grain, view.seed)
     left = 1.0 - fog
-    if view.has_shadow and paint != PLAIN:
+    if view.has_shadow:
         left *= _light_left(view, ray_x * z, ray_y * z, ray_z * z)
-    return red * left + view.haze[0] * fog, green * left + view.haze[1] * fog, blue * left + view.haze[2] * fog
+    return _hazy(view, red * left, green * left, blue * left, fog)
+
+
+@inlined
+def _hazy(view: View, red: float, green: float, blue: float, fog: float) -> Triple:
+    """Return a colour with so much of the fog added."""
+    return red + view.haze[0] * fog, green + view.haze[1] * fog, blue + view.haze[2] * fog
 
 
 @inlined
@@ -187,45 +201,38 @@ def _sky(view: View, rise: float) -> Triple:
 
 
 @inlined
-def _track_point(
-    view: View,
-    at: Triple,
-    paint: int,
-    planes: tuple[float, float, float, float, float, float, float, float, float],
-    tone: tuple[float, float, float, float],
-    edges: tuple[float, float, float, float],
-) -> Triple:
-    """Return the colour of a triangle at a sample (x, y) and a depth, without shadow and fog."""
+def _on_triangle(at: Triple, planes: Planes) -> Quadruple:
+    """Return u and v of a triangle at a sample (x, y) and a depth, and the width of a pixel along them, metres."""
     x, y, z = at
     z_across, z_down, _, u_across, u_down, u_first, v_across, v_down, v_first = planes
     u = (u_across * x + u_down * y + u_first) * z
     v = (v_across * x + v_down * y + v_first) * z
     wide = SAMPLES * z * (abs(u_across - u * z_across) + abs(u_down - u * z_down))
     long = SAMPLES * z * (abs(v_across - v * z_across) + abs(v_down - v * z_down))
-    place = (u, v, max(wide, LEAST_PIXEL_M), max(long, LEAST_PIXEL_M))
-    return surface(paint, place, tone, (edges[0] + edges[1] * v, edges[2] + edges[3] * v), view.grain, view.seed)
+    return u, v, max(wide, LEAST_PIXEL_M), max(long, LEAST_PIXEL_M)
 
 
 @inlined
-def _ground_point(view: View, ray: Triple, z: float) -> Triple:
-    """Return the colour of the endless ground where a ray meets it at depth ``z``, without shadow and fog."""
+def _on_ground(view: View, ray: Triple, z: float) -> Quadruple:
+    """Return x and z where a ray meets the endless ground, and the width of a pixel along them, metres."""
     inverse = 1.0 / ray[1]
     across, down = view.right[1] * inverse, view.down[1] * inverse
     wide = SAMPLES * z * (abs(view.right[0] - ray[0] * across) + abs(view.down[0] - ray[0] * down))
     long = SAMPLES * z * (abs(view.right[2] - ray[2] * across) + abs(view.down[2] - ray[2] * down))
     u, v = view.eye[0] + ray[0] * z, view.eye[2] + ray[2] * z
-    place = (u, v, max(wide, LEAST_PIXEL_M), max(long, LEAST_PIXEL_M))
-    return surface(GROUND, place, view.ground_tone, (0.0, 0.0), view.grain, view.seed)
+    return u, v, max(wide, LEAST_PIXEL_M), max(long, LEAST_PIXEL_M)
 
 
 @inlined
 def _light_left(view: View, x: float, y: float, z: float) -> float:
     """Return the share of light that the car leaves to the point (x, y, z), relative to the eye."""
+    aside = abs(x * view.aside[0] + y * view.aside[1] + z * view.aside[2] - view.from_eye[0])
+    ahead = abs(x * view.ahead[0] + y * view.ahead[1] + z * view.ahead[2] - view.from_eye[1])
+    if aside > SHADOW_REACH_M or ahead > SHADOW_REACH_M:
+        return 1.0
     below = x * view.below[0] + y * view.below[1] + z * view.below[2] - view.from_eye[2]
     if below < -0.3 or below > SHADOW_DEPTH_M:
         return 1.0
-    aside = abs(x * view.aside[0] + y * view.aside[1] + z * view.aside[2] - view.from_eye[0])
-    ahead = abs(x * view.ahead[0] + y * view.ahead[1] + z * view.ahead[2] - view.from_eye[1])
     blur = 0.15 + 0.12 * max(below, 0.0)
     across = min(1.0, max(0.0, (SHADOW_SIZE_M[0] + blur - aside) / (2.0 * blur)))
     along = min(1.0, max(0.0, (SHADOW_SIZE_M[1] + blur - ahead) / (2.0 * blur)))
