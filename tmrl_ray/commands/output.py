@@ -128,14 +128,16 @@ class _Bar(Progress):
 
 
 def _print_rich_table(columns: Sequence[str], cells: list[list[str]], right: list[bool]) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table()
+    table = Table(box=SIMPLE_HEAD)
     for column, to_right in zip(columns, right, strict=True):
         table.add_column(column, justify="right" if to_right else "left")
     for row in cells:
-        table.add_row(*row)
+        table.add_row(*(Text(cell) for cell in row))  # Text: brackets in a cell are no markup
     Console().print(table)
 
 
