@@ -1,6 +1,6 @@
 """What a machine has and lacks for tmrl_ray: the findings behind ``tmrl-ray doctor``.
 
-Nothing is changed and nothing is imported for it: packages are asked for their versions by their metadata.
+Nothing is changed unless ``clear_up`` is called; packages are asked for their versions by their metadata.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import psutil
 
 from tmrl_ray import __version__
 from tmrl_ray.config.game import ConnectionSettings
-from tmrl_ray.game.process import default_state_dir, recorded_games
+from tmrl_ray.game.process import default_state_dir, reap_orphans, recorded_games
 
 Status = Literal["ok", "note", "problem"]
 
@@ -62,6 +62,16 @@ def examine(port: int = ConnectionSettings().port, state_dir: Path | None = None
         yield from part()
     yield from _ports(port)
     yield from _games(default_state_dir() if state_dir is None else state_dir)
+    yield from _rings()
+
+
+def clear_up(state_dir: Path | None = None) -> None:
+    """End the games and remove the experience that killed runs left behind."""
+    reap_orphans(default_state_dir() if state_dir is None else state_dir)
+    if os.name == "posix":
+        from tmrl_ray.experience.left_over_rings import remove_left_over_rings
+
+        remove_left_over_rings()
 
 
 def _versions() -> Iterator[Finding]:
@@ -170,6 +180,21 @@ def _games(state_dir: Path) -> Iterator[Finding]:
         yield Finding("left-over games", "note", value, advice)
     else:
         yield Finding("left-over games", "ok", f"none (records in {state_dir})")
+
+
+def _rings() -> Iterator[Finding]:
+    """Look for experience that killed runs left in shared memory: only a reboot would remove it otherwise."""
+    if os.name != "posix":
+        return
+    from tmrl_ray.experience.left_over_rings import left_over_rings
+
+    rings = left_over_rings()
+    if rings:
+        value = ", ".join(f"{ring.directory} ({ring.size_bytes / GIB:.2f} GiB)" for ring in rings)
+        advice = "Killed runs left it behind. The next start of a run removes it; to do it now: tmrl-ray doctor --clean"
+        yield Finding("left-over experience", "note", value, advice)
+    else:
+        yield Finding("left-over experience", "ok", "none")
 
 
 def _can_listen(port: int) -> bool:

@@ -12,7 +12,7 @@ _COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
 
 @command(examples=["doctor", "doctor --port 8490", "doctor --clean", "doctor --json"])
 @click.option("--port", type=Port, default=8478, show_default=True, help="First of the games' ports.")
-@click.option("--clean", is_flag=True, help="First end the games that killed runs left behind.")
+@click.option("--clean", is_flag=True, help="First clear up what killed runs left behind: games, experience.")
 @json_option
 def doctor(port: int, clean: bool, as_json: bool) -> None:
     """See what this machine has and lacks, and what to do.
@@ -22,11 +22,10 @@ def doctor(port: int, clean: bool, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from tmrl_ray.doctor import examine
-    from tmrl_ray.game.process import default_state_dir, reap_orphans
+    from tmrl_ray.doctor import clear_up, examine
 
     if clean:
-        reap_orphans(default_state_dir())
+        clear_up()
     findings = list(examine(port))
     problems = [finding for finding in findings if finding.status == "problem"]
     if as_json:

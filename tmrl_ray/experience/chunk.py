@@ -131,6 +131,8 @@ class Chunk:
 
     def _check_counts(self) -> None:
         limits = self.format
+        if min(self.id) < 0:
+            raise self._error("no identity has negative numbers")
         if not (
             0 <= self.leading <= limits.history
             and 1 <= self.core <= MAX_CORE_ROWS

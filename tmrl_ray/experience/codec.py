@@ -44,7 +44,7 @@ class _Header(NamedTuple):
     contents_crc: int
 
 
-_HEADER = struct.Struct("<8sHH32sIQQHHHI")
+_HEADER = struct.Struct("<8sHH32sIqqHHHI")
 _SIZE = struct.Struct("<I")  # the stored size of one column
 _CRC = struct.Struct("<I")  # over header and sizes, which it follows
 
