@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -98,6 +100,21 @@ def test_tuning_goes_through_json_unchanged() -> None:
 def test_table_with_falling_speeds_is_refused() -> None:
     with pytest.raises(ValidationError, match="rising speeds"):
         CarTuning(grip_cap=((0.0, 80.0), (200.0, 75.0), (100.0, 70.0)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shift_down": (0.9, 0.57, 0.55, 0.6)}, "gear 2 shifts down"),
+        ({"adherence_none": 0.8}, "adherence_none = 0.8 must be below"),
+        ({"suspension_stop_m": 0.3}, "suspension_stop_m = 0.3 must be below"),
+        ({"gear_ratios": (370.0, 220.0)}, "gear_ratios"),
+        ({"brake_limit": -1.0}, "brake_limit"),
+    ],
+)
+def test_impossible_cars_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        TUNING.replace(**changes)
 
 
 def test_arrays_keep_the_numbers_of_the_fields() -> None:

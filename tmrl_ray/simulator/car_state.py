@@ -14,9 +14,7 @@ QUATERNION = 3  # 4: w x y z, body to world
 VELOCITY = 7  # 3: m/s, world
 SPIN = 10  # 3: rad/s, world
 ROTATION = 13  # 9: row-major matrix of the quaternion; columns left, up, forward
-WHEEL_ABSORB = (
-    22  # 4: metres of suspension travel, as the game reports damper_absorb (0.005 pressed .. 0.2 hanging)
-)
+WHEEL_ABSORB = 22  # 4: metres of suspension travel, as the game reports damper_absorb (0.005 pressed .. 0.2 hanging)
 WHEEL_ABSORB_RATE = 26  # 4: m/s
 WHEEL_CONTACT = 30  # 4: 0 or 1
 WHEEL_MATERIAL = 34  # 4: contact material id of the last contact
@@ -26,7 +24,7 @@ BRAKE = 43  # 0 or 1, as applied in the last tick
 STEER = 44  # -1 (left) .. 1 (right), after the slew of the steering
 GEAR = 45  # 0 reverse, 1..5
 GEARBOX_STATE = 46  # 0 normal, 1 shifting, 2 standing start
-SHIFT_TICKS_LEFT = 47
+SHIFT_TICKS_LEFT = 47  # ticks for which the clutch stays open; then the rpm move, and the shift ends with them
 RPM = 48
 TURBO_KIND = 49  # 0 none, else the contact material of the pad
 TURBO_TICKS_LEFT = 50
@@ -38,7 +36,7 @@ TURNING_RATE = 55  # rad/s about the car's up axis
 LOCAL_SPEED = 56  # 3: m/s, car frame (left, up, forward)
 FORCE = 59  # 3: m/s2, world: the sum of the last tick's forces on a mass of 1
 AIR_TICKS = 62  # ticks since the last wheel contact
-SPARE = 63  # 9: for the vehicle model's own use
+SPARE = 63  # 9: always 0, for later models of the car
 CAR_SIZE = 72
 """Length of the vector. 72 * 8 = 576 bytes: with a 40-byte header it fits the 616 free bytes of the game's state."""
 

@@ -37,7 +37,6 @@ _TURBO = int(Material.TURBO)
 _TURBO_TICKS = 25
 _TURBO2_TICKS = 10
 _WALL_TICKS = 50
-_SHIFT_TICKS = 14  # half of a shift: nothing tells how much of it is over
 
 
 @kernel
@@ -160,8 +159,7 @@ def _turn_speed(car: Floats) -> None:
 def _guess_counters(ints: Ints, car: Floats) -> None:
     """Rebuild how long each effect still lasts from when it began."""
     now = ints[at.RACE_TIME]
-    if car[cs.GEARBOX_STATE] == 1.0:
-        car[cs.SHIFT_TICKS_LEFT] = _SHIFT_TICKS
+    car[cs.SHIFT_TICKS_LEFT] = 0.0  # a shift goes on until the rpm, which the state tells, are those of the gear
     if car[cs.TURBO_KIND] != 0.0:
         lasts = _TURBO_TICKS if car[cs.TURBO_KIND] == _TURBO else _TURBO2_TICKS
         car[cs.TURBO_TICKS_LEFT] = min(max(lasts - (now - ints[at.TURBO_TIME]) // rs.TICK_MS, 0), lasts)

@@ -11,10 +11,10 @@ Axes of the car: left, up, forward. The mass is 1, so that a force is an acceler
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from tmrl_ray.config.settings import Settings
 from tmrl_ray.simulator.track import Floats, Material
@@ -40,6 +40,7 @@ Table = Annotated[tuple[tuple[float, float], ...], AfterValidator(_rising)]
 Triple = tuple[float, float, float]
 NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class MaterialGrip(Settings):
@@ -112,13 +113,13 @@ class CarTuning(Settings):
     # Engine and gears
     acceleration: Table = ((0.0, 16.0), (101.0, 11.0), (201.0, 7.0), (401.0, 5.5), (801.0, 1.0))
     """Full gas, m/s2: each row holds from its speed to that of the next. Public."""
-    gear_ratios: tuple[float, ...] = (370.0, 220.0, 160.0, 110.0, 85.0)
+    gear_ratios: tuple[Positive, Positive, Positive, Positive, Positive] = (370.0, 220.0, 160.0, 110.0, 85.0)
     """rpm per m/s in gears 1 to 5. Public."""
     max_rpm: Positive = 11000.0
     """Public."""
-    shift_up: tuple[float, ...] = (0.95, 0.90, 0.95, 0.95)
+    shift_up: tuple[Share, Share, Share, Share] = (0.95, 0.90, 0.95, 0.95)
     """Share of ``max_rpm`` at which gears 1 to 4 shift up: 101.7, 162, 235, 342 km/h. Public."""
-    shift_down: tuple[float, ...] = (0.5, 0.57, 0.55, 0.6)
+    shift_down: tuple[Share, Share, Share, Share] = (0.5, 0.57, 0.55, 0.6)
     """Share of ``max_rpm`` below which gears 2 to 5 shift down: 90, 141, 198, 280 km/h. Public."""
     clutch_ticks: Annotated[int, Field(ge=0)] = 4
     """A shift opens the clutch for so long before the rpm moves; the engine does not push in a shift. Measured: with
@@ -230,9 +231,9 @@ class CarTuning(Settings):
     """Middle of the box that encloses the body's spheres, metres. From the car's dimensions."""
     body_half: Triple = (1.0, 0.45, 2.025)
     """Half of that box: half width 1.0 m, nose at +2.1 m, tail at -1.95 m. Public."""
-    wall_restitution: Annotated[float, Field(ge=0, le=1)] = 0.5
+    wall_restitution: Share = 0.5
     """Public."""
-    ground_restitution: Annotated[float, Field(ge=0, le=1)] = 0.8
+    ground_restitution: Share = 0.8
     """Of the body on ground. Public."""
     rest_speed_mps: NotNegative = 2.0
     """Slower hits do not bounce. Ours: lets a car that lies on its roof come to rest."""
@@ -242,6 +243,20 @@ class CarTuning(Settings):
     """The slow-down after a wall lasts for so long. Public."""
     wall_drag: Table = ((0.0, 0.0), (50.0, 12.0), (100.0, 24.0), (200.0, 48.0), (400.0, 70.0))
     """That slow-down, m/s2. Public."""
+
+    @model_validator(mode="after")
+    def _limits_in_order(self) -> Self:
+        if self.adherence_none >= self.adherence_full:
+            raise ValueError(
+                f"adherence_none = {self.adherence_none} must be below adherence_full = {self.adherence_full}"
+            )
+        if self.suspension_stop_m >= self.suspension_rest_m:
+            rest = self.suspension_rest_m
+            raise ValueError(f"suspension_stop_m = {self.suspension_stop_m} must be below suspension_rest_m = {rest}")
+        for gear, (down, up) in enumerate(zip(self.shift_down, self.shift_up, strict=True), start=1):
+            if down / self.gear_ratios[gear] >= up / self.gear_ratios[gear - 1]:
+                raise ValueError(f"gear {gear + 1} shifts down at a higher speed than gear {gear} shifts up")
+        return self
 
     @cached_property
     def arrays(self) -> TuningArrays:
