@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ from PIL import Image
 
 from tmrl_ray.cli import run
 from tmrl_ray.config.loading import load_config
+from tmrl_ray.config.yaml_text import dump_yaml
+from tmrl_ray.game.launch import free_port
+from tmrl_ray.game.process import default_state_dir, recorded_games
 from tmrl_ray.game.scripts import format_script
 from tmrl_ray.service import ScriptedRaces, inputs_of
 from tmrl_ray.simulator.faults import parse_fault
@@ -42,6 +47,24 @@ def test_a_game_behind_a_socket_gives_the_same_race(server: GameServer, capsys: 
     embedded = report(capsys)["races"][0]
     del through_socket["wall_s"], embedded["wall_s"]
     assert through_socket == embedded
+
+
+@pytest.mark.timeout(300)
+def test_a_game_is_started_for_the_races_and_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    launch = {
+        "command": [sys.executable, "-m", "tmrl_ray.cli", "game", "serve", "--track", "loop", "--port", "{port}"],
+        "ready_s": 240,
+    }
+    file = tmp_path / "launched.yaml"
+    file.write_text(dump_yaml({"connection": {"port": (port := free_port()), "launch": launch}}))
+    assert run(["drive", "--track", "loop", "--config", str(file), "--json"]) == 0
+    assert report(capsys)["finished"] == 1
+    assert recorded_games(default_state_dir()) == []
+    with socket.create_server(("127.0.0.1", port)):
+        pass
 
 
 def test_a_race_that_is_given_up_is_no_failure_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
