@@ -1,122 +1,92 @@
-"""Scripted drivers: one that follows a line as fast as a plan allows, with the keys that the agent has.
+"""Scripted drivers with the keys of the agent: one that follows a plan without errors, one that plays like a person.
 
-``PursuitDriver`` sees only the simulation state, so it drives the simulator and the real game alike. Twenty times a
-second it looks where the car will be when its keys act, and asks for the steering that brings it back to the line with
-all three poles of the error (offset, heading, yaw rate) at the same place. The keys know only full lock or none, so
-that it presses them for the share of decisions that the wanted steering needs.
+Both look at the simulation state only, so that they drive the simulator and the real game alike, and both choose one
+of the twelve actions at each decision.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+import yaml
 
 from tmrl_ray.game.inputs import Inputs
 from tmrl_ray.game.interface import Moment
-from tmrl_ray.game.sim_state import SimState
 from tmrl_ray.racing.actions import action_of
-from tmrl_ray.racing.car_limits import SPEEDS, CarLimits
+from tmrl_ray.racing.car_limits import CarLimits
 from tmrl_ray.racing.driving_line import DrivingLine
+from tmrl_ray.racing.line_follower import LEAD_S, LineFollower, Wish
 from tmrl_ray.racing.progress import Progress
 from tmrl_ray.racing.rollout import Decision
-from tmrl_ray.racing.speed_profile import SpeedProfile
+from tmrl_ray.racing.speed_profile import SpeedProfile, speed_profile
+from tmrl_ray.racing.two_lines import TwoLines
 
-Floats = NDArray[np.float64]
-
-LEAD_S: Final = 0.06
-"""From a decision to the middle of its effect: half of its 50 ms, and the wheel's way to full lock."""
-POLE: Final = 4.5
-"""1/s: how fast errors are steered back. The keys act too coarsely for more."""
-FURTHEST_OFFSET_M: Final = 4.0
-"""A larger offset is steered back like this one, so that a lost car comes back at an angle and not across."""
-SEARCH_M: Final = 60.0
-"""How far along the line the car may have come since the last look."""
-LOST_M: Final = 30.0
-"""Farther from the line than this, the whole line is searched."""
 BRAKE_ABOVE: Final = 1.03
 """Times the planned speed: from here on the brake is pressed; between, the gas is released."""
-BRAKING_STEER: Final = 0.5
-"""A car that needs more of its steering than this does not brake."""
+BRAKING_STEER: Final = 0.55
+"""A car that needs more of its steering than this does not brake: its wheels would slide."""
 STUCK_MPS: Final = 1.0
-STUCK_S: Final = 1.0
-BACK_S: Final = 1.0
+"""Slower than this for ``STUCK_MS``, a car backs up for ``BACK_MS``."""
+STUCK_MS: Final = 1000
+BACK_MS: Final = 1000
+PURSUIT_TIMES: Final = Path(__file__).parent / "data" / "pursuit_times.yaml"
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a driver would do if its keys were not keys."""
+@cache
+def pursuit_times_s() -> dict[str, float]:
+    """Return the frozen times of the pursuit driver in seconds, by the names of the tracks that ship.
 
-    steer: float
-    """-1 right .. 1 left."""
-    speed_mps: float
-    """How fast it is."""
-    allowed_mps: float
-    """How fast it should be."""
-    grounded: bool
+    Later drivers are measured against them, so that they change only when the tracks or the car do; a test drives them
+    again.
+    """
+    times = yaml.safe_load(PURSUIT_TIMES.read_text(encoding="utf-8"))["times_s"]
+    return {str(name): float(time_s) for name, time_s in times.items()}
 
 
-class LineFollower:
-    """Finds out, from the simulation state, what keeps a car on a line.
+class _Unsticker:
+    """Notices a car that does not come on, and says when to drive backwards."""
 
-    Args:
-        line: where to drive.
-        profile: how fast.
-        limits: how the car turns.
+    def __init__(self, now_ms: int) -> None:
+        self._slow_since_ms = now_ms
+        self._back_until_ms = now_ms
+
+    def must_back_up(self, wish: Wish, now_ms: int) -> bool:
+        if now_ms < self._back_until_ms:
+            return True
+        if wish.speed_mps > STUCK_MPS:
+            self._slow_since_ms = now_ms
+        elif now_ms - self._slow_since_ms > STUCK_MS:
+            self._back_until_ms = self._slow_since_ms = now_ms + BACK_MS
+            return True
+        return False
+
+
+class _Taps:
+    """Turns a wanted steering into keys that know full lock or nothing.
+
+    A key is pressed in as many decisions as the wanted steering needs, and what is left over is owed to the next one.
     """
 
-    def __init__(self, line: DrivingLine, profile: SpeedProfile, limits: CarLimits) -> None:
-        self._line = line
-        self._profile = profile
-        self._limits = limits
-        self._place = 0
-        self._window = max(4, round(SEARCH_M / max(float(np.median(line.spacing)), 0.1)))
+    def __init__(self) -> None:
+        self._owed = 0.0
 
-    def begin(self, position: Floats) -> None:
-        """Start anew with a car at ``position`` (3,)."""
-        self._place = int(np.argmin(np.linalg.norm(self._line.points - position, axis=1)))
+    def key(self, wish: Wish) -> int:
+        """Return 1 to press left, -1 for right, 0 for neither."""
+        if not wish.grounded:
+            self._owed = 0.0
+            return 0
+        self._owed += wish.steer
+        key = 1 if self._owed > 0.5 else -1 if self._owed < -0.5 else 0
+        self._owed = min(max(self._owed - key, -0.5), 0.5)
+        return key
 
-    def wish(self, state: SimState) -> Wish:
-        """Return what the car should do now."""
-        line = self._line
-        velocity = state.velocity.astype(np.float64)
-        rotation = state.rotation.astype(np.float64)
-        position = state.position.astype(np.float64) + LEAD_S * velocity
-        i = self._find(position)
-        forward, left, up = line.tangents[i], line.left[i], line.up[i]
-        speed = float(np.linalg.norm(velocity))
-        row = min(int(speed / 0.5), len(SPEEDS) - 1)
-        offset = float(np.dot(position - line.points[i], left))
-        yaw_rate = float(np.dot(state.angular_velocity.astype(np.float64), up))
-        course = velocity if speed > 2.0 else rotation[:, 2]
-        heading = float(np.arctan2(np.dot(course, left), np.dot(course, forward))) + LEAD_S * yaw_rate
-        lock = max(float(self._limits.lock[row]), 0.05)
-        lag = self._limits.yaw_lag_s
-        planned = speed * float(line.bend[i])
-        planned_growth = speed * speed * float(line.bend_growth[i])
-        offset = min(max(offset, -FURTHEST_OFFSET_M), FURTHEST_OFFSET_M)
-        fix = POLE**3 * offset / max(speed, 8.0) + 3 * POLE**2 * heading + (3 * POLE - 1 / lag) * (yaw_rate - planned)
-        material = int(line.materials[i])
-        held = float(self._limits.surfaces[material].turn[row]) if material in self._limits.surfaces else lock
-        most = max(held / lock, 0.2)
-        steer = min(max((planned + lag * planned_growth - lag * fix) / lock, -most), most)
-        return Wish(steer, speed, float(self._profile.limit[i]), bool(state.wheel_contact.any()))
 
-    def _find(self, position: Floats) -> int:
-        """Return the point of the line nearest to ``position``, near the last one if possible."""
-        points = self._line.points
-        n = len(points)
-        places = np.arange(self._place - self._window // 4, self._place + self._window)
-        places = places % n if self._line.closed else places[(places >= 0) & (places < n)]
-        distances = np.linalg.norm(points[places] - position, axis=1)
-        best = int(np.argmin(distances))
-        if distances[best] > LOST_M:
-            distances, places = np.linalg.norm(points - position, axis=1), np.arange(n)
-            best = int(np.argmin(distances))
-        self._place = int(places[best])
-        return self._place
+def _backwards(wish: Wish) -> Inputs:
+    """Return the keys that back a car up and turn its nose to where it should go."""
+    return Inputs(brake=True, left=wish.steer < 0, right=wish.steer > 0)
 
 
 class PursuitDriver:
@@ -130,55 +100,123 @@ class PursuitDriver:
     """
 
     def __init__(self, line: DrivingLine, profile: SpeedProfile, limits: CarLimits, *, use_brakes: bool = True) -> None:
-        self._follower = LineFollower(line, profile, limits)
+        self.follower = LineFollower(line, profile, limits)
         self._use_brakes = use_brakes
         self._last_ms: int | None = None
-        self._owed = 0.0
-        self._slow_since_ms = 0
-        self._back_until_ms = 0
+        self._taps = _Taps()
+        self._unsticker = _Unsticker(0)
 
     def drive(self, moment: Moment, progress: Progress) -> Decision:
         """Choose an action; see :class:`~tmrl_ray.racing.rollout.Driver`."""
         return Decision(action_of(self.choose(moment)))
 
     def choose(self, moment: Moment) -> Inputs:
-        """Choose the keys to hold until the next decision."""
+        """Choose the keys to hold until the next decision. A clock that goes back starts a new race."""
         now_ms = moment.race_time_ms
         if self._last_ms is None or now_ms <= self._last_ms:
-            self._follower.begin(moment.state.position.astype(np.float64))
-            self._owed, self._slow_since_ms, self._back_until_ms = 0.0, now_ms, 0
+            self.follower.begin(moment.state.position.astype(np.float64))
+            self._taps, self._unsticker = _Taps(), _Unsticker(now_ms)
         self._last_ms = now_ms
-        wish = self._follower.wish(moment.state)
-        if self._is_stuck(wish, now_ms):
-            return Inputs(brake=True, left=wish.steer < 0, right=wish.steer > 0)
-        key = self._key(wish)
-        too_fast = wish.speed_mps > wish.allowed_mps
-        brake = (
-            self._use_brakes
-            and wish.speed_mps > BRAKE_ABOVE * wish.allowed_mps
-            and abs(wish.steer) < BRAKING_STEER
-            and wish.grounded
+        wish = self.follower.wish(moment.state)
+        if self._unsticker.must_back_up(wish, now_ms):
+            return _backwards(wish)
+        key = self._taps.key(wish)
+        can_brake = self._use_brakes and wish.grounded and abs(wish.steer) < BRAKING_STEER
+        return Inputs(
+            left=key > 0,
+            right=key < 0,
+            accelerate=wish.speed_mps <= wish.allowed_mps,
+            brake=can_brake and wish.speed_mps > BRAKE_ABOVE * wish.allowed_mps,
         )
-        return Inputs(left=key > 0, right=key < 0, accelerate=not too_fast, brake=brake)
 
-    def _key(self, wish: Wish) -> int:
-        """Return 1 to press left, -1 for right: full lock, as often as the wanted steering needs."""
-        if not wish.grounded:
-            self._owed = 0.0
-            return 0
-        self._owed += min(max(wish.steer, -1.0), 1.0)
-        key = 1 if self._owed > 0.5 else -1 if self._owed < -0.5 else 0
-        self._owed = min(max(self._owed - key, -0.5), 0.5)
-        return key
 
-    def _is_stuck(self, wish: Wish, now_ms: int) -> bool:
-        """Tell whether to drive backwards: the car has not moved for a while."""
-        if now_ms < self._back_until_ms:
-            return True
-        if wish.speed_mps > STUCK_MPS:
-            self._slow_since_ms = now_ms
-        elif now_ms - self._slow_since_ms > 1000 * STUCK_S:
-            self._back_until_ms = now_ms + round(1000 * BACK_S)
-            self._slow_since_ms = self._back_until_ms
-            return True
-        return False
+HUMAN_MARGIN: Final = 0.72
+"""Of the steering, what the human driver plans with."""
+HUMAN_BRAKE_SHARE: Final = 0.5
+"""Of the brakes, what it counts on: people brake early."""
+TAP_MS: Final = 115.0
+"""Median of the shortest strokes on a steering key. A stroke ends with a decision and goes on while it is needed, so
+that the median of all is 150 ms. Public: 2483 recorded races of people, median 140 to 150 ms."""
+TAP_SPREAD: Final = 0.3
+"""Of the logarithm of a tap's length."""
+REACTION_MS: Final = (0.0, 100.0)
+"""What a person sees is so old."""
+STEER_NOISE: Final = 0.08
+"""Standard deviation of the wanted steering."""
+SPEED_NOISE: Final = 0.02
+"""Of how fast a person thinks that it may go, anew for each race."""
+PRESS_ABOVE: Final = 0.3
+"""A key is pressed when so much of the steering is wanted, and held while it is."""
+HUMAN_BRAKE_ABOVE: Final = 1.04
+"""Times the planned speed."""
+
+
+class HumanDriver:
+    """Plays like a person: whole key strokes, late, never twice alike, and each bend on one of two lines.
+
+    Args:
+        line: the middle of the road.
+        limits: how the car turns.
+        seed: the same seed drives the same races in the same order.
+    """
+
+    def __init__(self, line: DrivingLine, limits: CarLimits, *, seed: int = 0) -> None:
+        self._limits = limits
+        self._choices = TwoLines(line)
+        self._rng = np.random.default_rng(seed)
+        self._last_ms: int | None = None
+        self._unsticker = _Unsticker(0)
+        self._follower: LineFollower | None = None
+        self._pace = 1.0
+        self._taps = _Taps()
+        self._key = 0
+        self._key_until_ms = 0
+
+    def drive(self, moment: Moment, progress: Progress) -> Decision:
+        """Choose an action; see :class:`~tmrl_ray.racing.rollout.Driver`."""
+        return Decision(action_of(self.choose(moment)))
+
+    def choose(self, moment: Moment) -> Inputs:
+        """Choose the keys to hold until the next decision. A clock that goes back starts a new race."""
+        now_ms = moment.race_time_ms
+        if self._follower is None or self._last_ms is None or now_ms <= self._last_ms:
+            self._follower = self._begin(moment)
+        self._last_ms = now_ms
+        wish = self._follower.wish(moment.state, LEAD_S - self._rng.uniform(*REACTION_MS) / 1000)
+        if self._unsticker.must_back_up(wish, now_ms):
+            return _backwards(wish)
+        key = self._steer(wish, now_ms)
+        allowed_mps = self._pace * wish.allowed_mps
+        can_brake = wish.grounded and abs(wish.steer) < BRAKING_STEER
+        return Inputs(
+            left=key > 0,
+            right=key < 0,
+            accelerate=wish.speed_mps <= allowed_mps,
+            brake=can_brake and wish.speed_mps > HUMAN_BRAKE_ABOVE * allowed_mps,
+        )
+
+    def _begin(self, moment: Moment) -> LineFollower:
+        line = self._choices.draw(self._rng)
+        profile = speed_profile(line, self._limits, margin=HUMAN_MARGIN, brake_share=HUMAN_BRAKE_SHARE)
+        follower = LineFollower(line, profile, self._limits)
+        follower.begin(moment.state.position.astype(np.float64))
+        self._unsticker = _Unsticker(moment.race_time_ms)
+        self._pace = 1.0 + SPEED_NOISE * float(np.clip(self._rng.standard_normal(), -2.0, 2.0))
+        self._taps, self._key, self._key_until_ms = _Taps(), 0, moment.race_time_ms
+        return follower
+
+    def _steer(self, wish: Wish, now_ms: int) -> int:
+        """Return 1 to press left, -1 for right, 0 for neither: a stroke lasts at least as long as its tap."""
+        if wish.delicate or not wish.grounded:
+            self._key, self._key_until_ms = self._taps.key(wish), now_ms
+            return self._key
+        wanted = wish.steer + STEER_NOISE * float(self._rng.standard_normal())
+        if now_ms < self._key_until_ms and wanted * self._key > -PRESS_ABOVE:
+            return self._key
+        key = 0 if abs(wanted) < PRESS_ABOVE else 1 if wanted > 0 else -1
+        if key != self._key:
+            length_ms = TAP_MS * float(np.exp(TAP_SPREAD * self._rng.standard_normal()))
+            pause = 1.0 - min(abs(wish.steer), 1.0)
+            self._key_until_ms = now_ms + round(length_ms if key else length_ms * pause)
+            self._key = key
+        return self._key

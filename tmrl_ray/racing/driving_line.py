@@ -23,6 +23,8 @@ SPACING_M: Final = 2.0
 """Between two points: short against any bend, long enough for a profile of a 4 km line in a tenth of a second."""
 SMOOTHING_M: Final = 6.0
 """Bends are measured over this length to either side: the lines of the game are rounded and shaky."""
+_EASE_POINTS: Final = 110
+"""Points of a track's line, 55 m, over which a way changes from the main road to a branch beside it, and back."""
 _PROBE_UP_M: Final = 1.0
 _PROBE_M: Final = 2.0
 
@@ -156,15 +158,42 @@ def line_of_points(points: Floats) -> DrivingLine:
     )
 
 
-def centre_line(track: Track) -> DrivingLine:
-    """Return the middle of a track's road as a driving line."""
+def centre_line(track: Track, branch: str | None = None) -> DrivingLine:
+    """Return the middle of a track's road as a driving line.
+
+    Args:
+        track: the track.
+        branch: the name of another way to take; None: the main road all the way.
+
+    Raises:
+        TrackError: the track has no such branch.
+    """
     closed = track.laps > 1
-    points, places = _resampled(track.line, closed=closed)
-    nearest = np.minimum(np.rint(places).astype(np.int64), len(track.line) - 1)
-    up = track.line_up[nearest]
+    way = (track.line, track.line_up, track.half_width) if branch is None else _over(track, branch)
+    line, line_up, half_width = way
+    points, places = _resampled(line, closed=closed)
+    nearest = np.minimum(np.rint(places).astype(np.int64), len(line) - 1)
+    up = line_up[nearest]
     materials = np.array([_material_under(track, point, normal) for point, normal in zip(points, up, strict=True)])
-    return DrivingLine(
-        points=points, up=up, half_width=track.half_width[nearest].copy(), materials=materials, closed=closed
+    return DrivingLine(points=points, up=up, half_width=half_width[nearest].copy(), materials=materials, closed=closed)
+
+
+def _over(track: Track, name: str) -> tuple[Floats, Floats, Floats]:
+    """Return the points, normals and half widths of the way over a branch, eased towards it and back."""
+    branch = next((one for one in track.branches if one.name == name), None)
+    if branch is None:
+        known = ", ".join(one.name for one in track.branches) or "none"
+        raise TrackError(f"track {track.name!r} has no branch {name!r}; its branches: {known}")
+    before, after = track.line[: branch.leaves].copy(), track.line[branch.joins :].copy()
+    count = min(_EASE_POINTS, len(before), len(after))
+    rise = np.linspace(0.0, 1.0, count)[:, None]
+    ease = rise * rise * (3 - 2 * rise)
+    before[-count:] += ease * (branch.line[0] - track.line[branch.leaves])
+    after[:count] += ease[::-1] * (branch.line[-1] - track.line[branch.joins])
+    return (
+        np.concatenate((before, branch.line, after)),
+        np.concatenate((track.line_up[: branch.leaves], branch.line_up, track.line_up[branch.joins :])),
+        np.concatenate((track.half_width[: branch.leaves], branch.half_width, track.half_width[branch.joins :])),
     )
 
 

@@ -28,9 +28,9 @@ MARGIN: Final = 0.85
 """Of the steering, what a plan uses; the rest is for corrections."""
 GRIP_MARGIN: Final = 0.85
 """Of ``MARGIN``, what it uses of the grip: keys turn the wheels by jerks, and a wheel that slides has lost."""
-BRAKE_SHARE: Final = 0.8
+BRAKE_SHARE: Final = 0.9
 """Of the brakes, what a plan counts on."""
-BRAKING_TURN_SHARE: Final = 0.45
+BRAKING_TURN_SHARE: Final = 0.5
 """Where more of the steering than this is in use, a plan does not brake: wheels that brake slide early."""
 _SLOWEST_MPS: Final = 4.0
 """No limit is lower: a car that waits for a better moment would never get there."""
@@ -41,7 +41,7 @@ _ROUNDS: Final = 4
 TURBO_PADS: Final = (int(Material.TURBO), int(Material.TURBO2))
 _SETTLE_M: Final = 8.0
 """After a flight, until all wheels carry the car again."""
-_SLIPPERY: Final = 0.98
+SLIPPERY: Final = 0.98
 """Where wheels slide below this share of full lock, it is the grip that limits the car, not the steering."""
 _LIGHT: Final = 0.3
 """Share of its weight from which on a car steers fully; on a crest it has less."""
@@ -64,7 +64,7 @@ class SpeedProfile:
 
 
 def speed_profile(
-    line: DrivingLine, limits: CarLimits, *, margin: float = MARGIN, use_brakes: bool = True
+    line: DrivingLine, limits: CarLimits, *, margin: float = MARGIN, brake_share: float = BRAKE_SHARE
 ) -> SpeedProfile:
     """Return the fastest speeds at which a car can follow a line from a standing start.
 
@@ -72,12 +72,12 @@ def speed_profile(
         line: the line; a closed one is driven round and round.
         limits: what the car can do.
         margin: the share of steering and grip that is used.
-        use_brakes: whether the car may brake, or only release the gas.
+        brake_share: the share of the brakes that is counted on; 0: the car only releases the gas.
     """
     alone = point_limits(line, limits, margin)
     flying, boosted = ~line.on_road, np.zeros(len(line.points), dtype=np.bool_)
     for _ in range(_ROUNDS):
-        limit = _slowed(line, _slowing(line, limits, alone, flying, boosted, use_brakes=use_brakes), alone, limits)
+        limit = _slowed(line, _slowing(line, limits, alone, flying, boosted, brake_share), alone, limits)
         speed, times_s = _reached(line, _pushing(line, limits, flying, boosted), limit, limits)
         known = flying.sum() + boosted.sum()
         flying = flying | _flights(line, limits, speed)
@@ -92,7 +92,7 @@ def point_limits(line: DrivingLine, limits: CarLimits, margin: float) -> Floats:
     v = SPEEDS[None, :]  # (1, V)
     load = _load(line, limits, v)
     turn = np.stack([_surface(line, limits, i).turn for i in range(len(line.points))])
-    held = np.where(turn < _SLIPPERY * limits.lock, GRIP_MARGIN, 1.0) * turn * load
+    held = np.where(turn < SLIPPERY * limits.lock, GRIP_MARGIN, 1.0) * turn * load
     steered = limits.lock[None, :] * np.clip(load / _LIGHT, 0.0, 1.0)
     bend = line.bend[:, None]
     asked = np.abs(v * bend + limits.yaw_lag_s * v**2 * line.bend_growth[:, None])
@@ -111,14 +111,14 @@ def _load(line: DrivingLine, limits: CarLimits, v: Floats) -> Floats:
 
 
 def _slowing(
-    line: DrivingLine, limits: CarLimits, alone: Floats, flying: Bools, boosted: Bools, *, use_brakes: bool
+    line: DrivingLine, limits: CarLimits, alone: Floats, flying: Bools, boosted: Bools, brake_share: float
 ) -> list[Floats]:
     """Return, for each of the N points, the slow-down (V,) in m/s2 that a plan counts on there."""
     in_bend = np.abs(alone * line.bend) > BRAKING_TURN_SHARE * np.interp(alone, SPEEDS, limits.lock)
     slowing = []
     for i in range(len(alone)):
         surface = _surface(line, limits, i)
-        slow = BRAKE_SHARE * surface.brake if use_brakes and not in_bend[i] else surface.coast
+        slow = surface.coast if in_bend[i] else np.maximum(brake_share * surface.brake, surface.coast)
         slow = slow - limits.boost if boosted[i] else slow
         slowing.append(np.zeros_like(SPEEDS) if flying[i] else slow)
     return slowing
