@@ -23,7 +23,7 @@ from tmrl_ray.game.scripts import Timeline
 from tmrl_ray.game.session import SocketGame
 from tmrl_ray.racing.actions import ACTIONS
 from tmrl_ray.racing.car_limits import measure_limits
-from tmrl_ray.racing.drivers import PursuitDriver
+from tmrl_ray.racing.drivers import HumanDriver, PursuitDriver
 from tmrl_ray.racing.driving_line import centre_line
 from tmrl_ray.racing.observation_layout import ObservationLayout
 from tmrl_ray.racing.reference_line import line_of_track
@@ -135,8 +135,9 @@ def inputs_of(steps: Iterable[Step]) -> Timeline:
 
 def make_driver(settings: DriverSettings, track: Track, tuning: CarTuning) -> Driver:
     """Return a scripted driver for a track."""
-    line = centre_line(track)
-    limits = measure_limits(tuning)
+    line, limits = centre_line(track), measure_limits(tuning)
+    if settings.kind == "human":
+        return HumanDriver(line, limits, seed=settings.seed)
     return PursuitDriver(line, speed_profile(line, limits), limits)
 
 
