@@ -103,10 +103,10 @@ class CutOffSettings(Settings):
 
 
 class PursuitSettings(Settings):
-    """The driver that follows the racing line with a speed profile and never errs."""
+    """The driver that follows the middle of the road with a speed profile and never errs."""
 
     kind: Literal["pursuit"] = "pursuit"
-    """Follows the racing line as fast as the car allows."""
+    """Follows the middle of the road as fast as the car allows."""
 
 
 class HumanSettings(Settings):

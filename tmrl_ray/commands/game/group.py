@@ -6,7 +6,7 @@ import click
 
 from tmrl_ray.commands.command import LazyGroup
 
-_NAMES = ("serve", "play", "view", "build", "check", "inspect", "calibrate")
+_NAMES = ("serve", "play", "tracks", "view", "build", "check", "inspect", "calibrate")
 
 
 @click.group(cls=LazyGroup, subcommands={name: f"tmrl_ray.commands.game.{name}:{name}" for name in _NAMES})

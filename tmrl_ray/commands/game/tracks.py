@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from tmrl_ray.commands.command import command, json_option
@@ -22,7 +24,7 @@ def tracks(generated: bool, as_json: bool) -> None:
 
     times = pursuit_times_s()
     hidden = set() if generated else {*training_tracks(), *held_out_tracks()}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in track_names():
         if name in hidden:
             continue
@@ -33,10 +35,13 @@ def tracks(generated: bool, as_json: bool) -> None:
                 "length_m": round(line_of_track(track).length_m, 1),
                 "checkpoints": len(track.gates) - 1,
                 "laps": track.laps,
-                "pursuit_time_s": times.get(name),
+                "pursuit_time_s": times[name],
             }
         )
     if as_json:
         print_json(rows)
     else:
-        print_table(["track", "length (m)", "checkpoints", "laps", "pursuit (s)"], [row.values() for row in rows])
+        print_table(
+            ["track", "length (m)", "checkpoints", "laps", "pursuit (s)"],
+            [[*list(row.values())[:-1], f"{row['pursuit_time_s']:.2f}"] for row in rows],
+        )
