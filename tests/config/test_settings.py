@@ -31,5 +31,6 @@ def test_every_field_is_explained() -> None:
     assert notes["game.camera"].allowed == "1, 2 or 3"
     assert notes["game.frame_size"].default == [64, 64]
     assert notes["maps[].map"].default == REQUIRED
+    assert notes["driver"].allowed == "a mapping whose kind is pursuit or human"
     assert notes["driver[kind=human].seed"].allowed == "a whole number of at least 0"
     assert notes["connection.port"].text.startswith("TCP port")

@@ -69,6 +69,9 @@ def allowed_values(annotation: Any, constraints: Iterable[Any] = ()) -> str:
 
 def field_allowed(info: FieldInfo) -> str:
     """Return what a field may be."""
+    if isinstance(info.discriminator, str):
+        kinds = [_kind(group, info) for group in models_in(info.annotation)]
+        return f"a mapping whose {info.discriminator} is {_choice(kinds)}"
     return allowed_values(info.annotation, _flat(info.metadata))
 
 

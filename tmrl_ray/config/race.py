@@ -115,7 +115,7 @@ class HumanSettings(Settings):
     kind: Literal["human"] = "human"
     """Keys, reaction times and mistakes like a person's."""
     seed: NonNegativeInt = 0
-    """The same seed drives the same race again."""
+    """The same seed drives the same races again, in the same order."""
 
 
 DriverSettings = Annotated[PursuitSettings | HumanSettings, Field(discriminator="kind")]
