@@ -192,9 +192,9 @@ def _rings() -> Iterator[Finding]:
     if rings:
         value = ", ".join(f"{ring.directory} ({ring.size_bytes / GIB:.2f} GiB)" for ring in rings)
         advice = "Killed runs left it behind. The next start of a run removes it; to do it now: tmrl-ray doctor --clean"
-        yield Finding("left-over experience", "note", value, advice)
+        yield Finding("left-over rings", "note", value, advice)
     else:
-        yield Finding("left-over experience", "ok", "none")
+        yield Finding("left-over rings", "ok", "none: no experience of killed runs in shared memory")
 
 
 def _can_listen(port: int) -> bool:

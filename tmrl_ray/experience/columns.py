@@ -10,6 +10,7 @@ Shape letters: H W pixels, F floats of an observation, R terms of the reward.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -67,7 +68,7 @@ class Column:
     @property
     def row_bytes(self) -> int:
         """Bytes of one row."""
-        return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+        return self.dtype.itemsize * math.prod(self.shape)
 
 
 def step_columns(frame_shape: tuple[int, int] | None, observation: ObservationLayout) -> tuple[Column, ...]:

@@ -203,7 +203,10 @@ class Ring(RingReader):
             return self._insert(chunk, split, priorities)
 
     def restore(self, chunk: Chunk, *, split: int = TRAIN, priorities: Priorities | float = 1.0) -> AppendResult:
-        """Take in a chunk of a checkpoint: like ``append``, and what comes again of its incarnation is known.
+        """Take in a chunk of a checkpoint, oldest first: like ``append``, without asking who granted its incarnation.
+
+        It counts its env steps as any chunk does: create the ring with the checkpoint's counters less those of the
+        chunks that are restored.
 
         Raises:
             ChunkError: the chunk is of another format.

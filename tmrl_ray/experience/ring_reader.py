@@ -97,10 +97,7 @@ class RingReader:
         Raises:
             IndexError: there is no such row.
         """
-        if rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < self.rows:
-            raise IndexError(f"rows {rows.min()} to {rows.max()} of a ring of {self.rows}")
-        # checked above: mode "raise" would copy everything to a buffer of its own first
-        np.take(self._files.columns[name], rows, axis=0, out=out, mode="clip")
+        self._take(rows, {name: out})
 
     def intact(self, rows: Ints, generations: Ints) -> Mask:
         """Return which rows have held what they should ever since they were committed; call it after copying.
@@ -113,8 +110,8 @@ class RingReader:
             (B,) False where something was, or may have been, overwritten.
         """
         told = generations.reshape(-1, *(1,) * (rows.ndim - 1))
-        intact: Mask = np.equal(self._files.generations[rows], told).reshape(len(rows), -1).all(axis=1)
-        return intact
+        same = np.equal(self._files.generations[rows], told).reshape(len(rows), -1)
+        return np.asarray(same.all(axis=1), dtype=np.bool_)
 
     def gather(self, rows: Ints, generations: Ints, out: Mapping[str, Array]) -> Mask:
         """Copy rows of several columns and return which of them are intact.
@@ -122,13 +119,15 @@ class RingReader:
         Args:
             rows: (B,), or (B, K) where K rows belong together.
             generations: (B,) as drawn with the rows.
-            out: arrays (B, *shape) or (B, K, *shape) by column, filled.
+            out: contiguous arrays (B, *shape) or (B, K, *shape) by column, to be filled.
 
         Returns:
             (B,) False where a row must not be used: draw another one.
+
+        Raises:
+            IndexError: there is no such row.
         """
-        for name, array in out.items():
-            self.take(name, rows, array)
+        self._take(rows, out)
         return self.intact(rows, generations)
 
     def read_chunk(self, record: Record) -> Chunk | None:
@@ -139,6 +138,13 @@ class RingReader:
             return None
         chunk = Chunk(self.format, record.id, columns, record.leading, record.core, record.trailing)
         return chunk if chunk.checksum == record.contents_crc else None
+
+    def _take(self, rows: Ints, out: Mapping[str, Array]) -> None:
+        if rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < self.rows:
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of a ring of {self.rows}")
+        for name, array in out.items():
+            # the rows are checked: mode "raise" would copy everything to a buffer of its own first
+            np.take(self._files.columns[name], rows, axis=0, out=array, mode="clip")
 
     def _holds(self, record: Record) -> bool:
         """Return whether the rows of a chunk are those that its record committed."""
