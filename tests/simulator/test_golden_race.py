@@ -9,8 +9,8 @@ from tests.conftest import ROOT
 from tests.simulator.golden_race import digests
 
 GOLDEN = (
-    "84fe589f0dbbd32597c7c6410c9fdbc117f959e36611c07236af160fc8ef2e97",
-    "2d3f2cae6c6348be21d0bc3d7d0fca7567f1ce62b8d382d501b1ff84f741aed0",
+    "4d4d4eac032018d2598ec042f7d25cee75ce5a5d32e1d8622e10a71ff481c3a9",
+    "61539905d59655ffd571b6b64762cdd8e581e817bc06fc163a439472022740be",
 )
 """Of the states and of the pictures. Changed them on purpose? ``python -m tests.simulator.golden_race`` prints them."""
 

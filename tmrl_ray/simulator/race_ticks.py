@@ -28,7 +28,7 @@ from tmrl_ray.simulator.jit import kernel
 from tmrl_ray.simulator.race_state import RaceArrays
 from tmrl_ray.simulator.track import ContactArrays, Floats
 from tmrl_ray.simulator.tuning import TuningArrays
-from tmrl_ray.simulator.vehicle import settle_car, tick_car
+from tmrl_ray.simulator.vehicle import tick_car
 
 GATE_REACH_M = 3.4
 """A gate is passed by the point so far in front of the car's origin: its nose is 2.1 m ahead, and the game's gates are
@@ -128,8 +128,7 @@ def _pass_gates(race: RaceArrays, x: float, y: float, z: float) -> int:
 def _move_car(race: RaceArrays, contacts: ContactArrays, tuning: TuningArrays) -> None:
     ledger = race.ledger
     if ledger[rs.RACE_TIME] < 0:
-        settle_car(race.car, contacts, tuning, 1)
-        return
+        return  # recorded ghosts hang at their spawn until race time 0, and drop onto their wheels then
     steer = ledger[rs.STEER] / rs.FULL_STEER if ledger[rs.ANALOG] else float(ledger[rs.RIGHT] - ledger[rs.LEFT])
     tick_car(race.car, float(ledger[rs.ACCELERATE]), float(ledger[rs.BRAKE]), steer, contacts, tuning)
 

@@ -191,7 +191,7 @@ def _report(car: Floats, before_x: float, before_y: float, before_z: float) -> N
 
 @kernel
 def settle_car(car: Floats, contacts: ContactArrays, tuning: TuningArrays, ticks: int) -> None:
-    """Let a car sink onto its suspension for some ticks while it is held in its place, as in the countdown."""
+    """Let a car sink onto its suspension for some ticks while it is held in its place."""
     for _ in range(ticks):
         x, z = car[POSITION], car[POSITION + 2]
         tick_car(car, 0.0, 0.0, 0.0, contacts, tuning)
