@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from tmrl_ray.config.game import ConnectionSettings, GameSettings, SimulatorSettings
+from tmrl_ray.config.learner import LearnerSettings
+from tmrl_ray.config.network import NetworkSettings
 from tmrl_ray.config.race import (
     CutOffSettings,
     DriverSettings,
@@ -34,5 +36,9 @@ class RunConfig(Settings):
     """What the agent is rewarded for."""
     cut_offs: CutOffSettings = CutOffSettings()
     """When a race is given up."""
+    network: NetworkSettings = NetworkSettings()
+    """What the agent thinks with."""
+    learner: LearnerSettings = LearnerSettings()
+    """How it learns."""
     driver: DriverSettings = PursuitSettings()
     """Who drives where no agent does."""

@@ -1,0 +1,122 @@
+"""What an update tells: figures that stay on the device until somebody reads them.
+
+An update must not wait for the device, so it returns tensors. Whoever wants numbers, for metrics every few seconds say,
+reads many reports at once, with one transfer::
+
+    reports.append(update.step(batch, env_steps=env_steps))
+    ...
+    summary = summarise(reports)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+SHARES = {"q1": 0.25, "median": 0.5, "q3": 0.75, "d9": 0.9, "d98": 0.98, "max": 1.0}
+"""Quantiles that are told of gradient norms."""
+
+
+class Soundness(NamedTuple):
+    """Whether a step may change anything, known to the device: each () bool."""
+
+    sound: Tensor
+    """The loss and the gradient are finite."""
+    overflow: Tensor
+    """The loss is finite and the gradient is not."""
+    set_aside: Tensor
+    """The batch must be looked into; an overflow alone is normal where the loss is scaled for float16."""
+
+    @classmethod
+    def of(cls, loss: Tensor, norm: Tensor, *, scaled: bool) -> Soundness:
+        """Judge a step by its ``loss`` () and the ``norm`` () of its gradient."""
+        finite_loss, finite_norm = loss.detach().isfinite(), norm.isfinite()
+        sound, overflow = finite_loss & finite_norm, finite_loss & ~finite_norm
+        return cls(sound, overflow, ~finite_loss if scaled else ~sound)
+
+    def figures(self) -> dict[str, Tensor]:
+        """Return what metrics tell of it."""
+        return {"sound": self.sound, "set_aside": self.set_aside}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StepReport:
+    """What one step was like."""
+
+    step: int
+    """Number of the step, from 1; undone ones count."""
+    env_steps: int
+    """When it was."""
+    learning_rate: float
+    """The common one, all factors included."""
+    target_rate: float
+    """How far the target network went to the online one; 0: not."""
+    extra_samples: int
+    """How many more samples may be learned from than the limiter allows, because of a soft reset just now; else 0."""
+    names: tuple[str, ...]
+    """Of the figures."""
+    figures: Tensor
+    """(figures,) on the device."""
+    td_errors: Tensor
+    """(B,) mean target less mean value, on the device; NaN where the batch was set aside."""
+    indices: Tensor
+    """(B,) rows of the ring, copied."""
+    generations: Tensor
+    """(B,) generations of those rows, copied."""
+
+
+@dataclass(frozen=True, eq=False)
+class SetAside:
+    """A batch whose loss or gradient was not finite. Its step was undone."""
+
+    step: int
+    indices: NDArray[np.int64]
+    """(B,) rows of the ring."""
+    generations: NDArray[np.int64]
+    """(B,) of those rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """What several steps were like."""
+
+    figures: dict[str, float]
+    """Means over the steps that were not undone, NaN where all were; and quantiles of gradient norms."""
+    set_aside: tuple[SetAside, ...]
+    """Batches that must be looked into."""
+
+
+def summarise(reports: Sequence[StepReport]) -> Summary:
+    """Return what one or more steps were like. Waits for the device, once.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not reports:
+        raise ValueError("there is no report to summarise")
+    by_name: dict[str, list[float]] = {}
+    told = iter(torch.cat([report.figures for report in reports]).tolist())
+    steps = [{name: next(told) for name in report.names} for report in reports]
+    for step in steps:
+        for name, value in step.items():
+            values = by_name.setdefault(name, [])
+            if step["sound"]:
+                values.append(value)
+    figures = {name: float(np.mean(values)) if values else float("nan") for name, values in by_name.items()}
+    figures["sound"] = sum(step["sound"] for step in steps) / len(steps)
+    figures["set_aside"] = sum(step["set_aside"] for step in steps)
+    for name in ("gradient_norm", "gradient_norm_clipped"):
+        if values := by_name[name]:
+            figures |= {f"{name}_{label}": float(np.quantile(values, share)) for label, share in SHARES.items()}
+    aside = [
+        SetAside(report.step, report.indices.cpu().numpy(), report.generations.cpu().numpy())
+        for report, step in zip(reports, steps, strict=True)
+        if step["set_aside"]
+    ]
+    return Summary(figures, tuple(aside))
