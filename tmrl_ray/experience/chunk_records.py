@@ -43,6 +43,18 @@ class Counters(NamedTuple):
     """Incarnations handed out over the whole run."""
 
 
+class Extent(NamedTuple):
+    """Core rows of one chunk."""
+
+    start: int
+    rows: int
+
+    @property
+    def slice(self) -> slice:
+        """These rows of a column."""
+        return slice(self.start, self.start + self.rows)
+
+
 class Record(NamedTuple):
     """One thing that happened to the ring, and the counters after it."""
 
@@ -82,6 +94,11 @@ class Record(NamedTuple):
     def rows(self) -> int:
         """All rows of the chunk."""
         return self.leading + self.core + self.trailing
+
+    @property
+    def core_extent(self) -> Extent:
+        """The chunk's core rows."""
+        return Extent(self.core_start, self.core)
 
     @property
     def core_start(self) -> int:

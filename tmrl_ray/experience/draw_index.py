@@ -8,6 +8,8 @@ looks up the rows that they stand for, all of a batch at once::
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,6 +38,11 @@ class DrawIndex:
     def chunks(self) -> int:
         """How many chunks they belong to."""
         return self._stop - self._first
+
+    @property
+    def oldest_generation(self) -> int:
+        """Of the oldest chunk that may be drawn; above all others while there is none."""
+        return int(self._generations[self._first]) if self.chunks else sys.maxsize
 
     def append(self, core_start: int, core: int, generation: int) -> None:
         """Add the ``core`` rows of the newest chunk, the first of which is row ``core_start``."""

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from tmrl_ray.errors import ChunkError, InvalidInputError, RingError
 from tmrl_ray.experience.chunk import MAX_CORE_ROWS, Chunk, ChunkFormat
-from tmrl_ray.experience.chunk_records import Counters, Kind, Record
+from tmrl_ray.experience.chunk_records import Counters, Extent, Kind, Record
 from tmrl_ray.experience.draw_index import DrawIndex
 from tmrl_ray.experience.incarnations import Arrival, Incarnations
 from tmrl_ray.experience.memory import RingSize
@@ -40,13 +40,6 @@ TRAIN, TEST = range(2)
 """The splits: each chunk belongs to one, and each has a draw index of its own."""
 
 Priorities = NDArray[np.float64]
-
-
-class Extent(NamedTuple):
-    """Core rows of one chunk."""
-
-    start: int
-    rows: int
 
 
 class AppendResult(NamedTuple):
@@ -251,7 +244,7 @@ class Ring(RingReader):
         leaves = np.zeros(self.rows)
         with self.lock:
             for record in self._live:
-                core = slice(record.core_start, record.core_start + record.core)
+                core = record.core_extent.slice
                 leaves[core] = self._files.priorities[core]
         return leaves
 
@@ -259,6 +252,16 @@ class Ring(RingReader):
         """Return which rows lie in the guard band: live perhaps, but not to be drawn."""
         ahead: Ints = (rows - self._newest.cursor) % self.rows
         return ahead < self._files.description.guard_rows
+
+    def would_evict(self, chunk: Chunk) -> bool:
+        """Return whether taking in a chunk, if it is new, would evict others or bring them into the guard band."""
+        with self._appending, self.lock:
+            if not self._live or self._incarnations.classify(chunk.id) is not Arrival.ACCEPTED:
+                return False
+            full = self._live_core + chunk.core > self.live_rows
+            replaces_record = self._live[0].ordinal <= self._newest.ordinal + 1 - self._log.slots
+            _, rows = self._place(chunk)
+            return full or replaces_record or self._rows_ahead() < rows + self._files.description.guard_rows
 
     def live_chunks(self) -> list[Record]:
         with self.lock:
@@ -286,9 +289,7 @@ class Ring(RingReader):
             cursor=start + chunk.rows,
             env_steps=self._newest.env_steps + chunk.core,
             inserted_rows=self._newest.inserted_rows + chunk.core,
-            collector=chunk.id.collector,
-            incarnation=chunk.id.incarnation,
-            sequence=chunk.id.sequence,
+            **chunk.id._asdict(),
             race_id=chunk.race_id,
             start=start,
             leading=chunk.leading,
@@ -303,7 +304,7 @@ class Ring(RingReader):
             self._incarnations.add(record.id)
             self._enter(record)
             self._hold_back()
-        return AppendResult(Arrival.ACCEPTED, Extent(record.core_start, chunk.core), record.generation, evicted)
+        return AppendResult(Arrival.ACCEPTED, record.core_extent, record.generation, evicted)
 
     def _write_rows(self, record: Record, chunk: Chunk, priorities: Priorities | float) -> None:
         rows = slice(record.start, record.start + record.rows)
@@ -312,7 +313,7 @@ class Ring(RingReader):
         for name, column in self._files.columns.items():
             column[rows] = chunk.columns[name]
         self._files.priorities[rows] = 0.0
-        self._files.priorities[record.core_start : record.core_start + record.core] = priorities
+        self._files.priorities[record.core_extent.slice] = priorities
         generations[:] = record.generation
 
     def _next(self, kind: Kind) -> Record:
@@ -334,12 +335,19 @@ class Ring(RingReader):
         """Evict what must make way for a chunk, and return where it starts."""
         self._free_slot(self._newest.ordinal + 1)
         self._evict_to(self.live_rows - chunk.core)
-        cursor = self._newest.cursor
-        start = cursor if cursor + chunk.rows <= self.rows else 0
-        padding = 0 if start == cursor else self.rows - cursor
-        while self._live and (self._live[0].start - cursor) % self.rows < padding + chunk.rows:
+        start, rows = self._place(chunk)
+        while self._live and self._rows_ahead() < rows:
             self._evict()
         return start
+
+    def _place(self, chunk: Chunk) -> tuple[int, int]:
+        """Return where a chunk would start, and how many rows it takes with what is left empty before it."""
+        cursor = self._newest.cursor
+        start = cursor if cursor + chunk.rows <= self.rows else 0
+        return start, (start - cursor) % self.rows + chunk.rows
+
+    def _rows_ahead(self) -> int:
+        return (self._live[0].start - self._newest.cursor) % self.rows
 
     def _evict_to(self, core_rows: int) -> None:
         """Evict the oldest chunks until so many core rows are left at most."""
@@ -355,7 +363,7 @@ class Ring(RingReader):
         record = self._live.popleft()
         self._log.tail = record.ordinal + 1
         self._live_core -= record.core
-        self._evicted.append(Extent(record.core_start, record.core))
+        self._evicted.append(record.core_extent)
         self.drawable[record.split].drop_before(record.generation + 1)
 
     def _report_evicted(self) -> tuple[Extent, ...]:

@@ -1,0 +1,54 @@
+"""Demonstrations: races of experts in a ring of their own, mixed into the batches.
+
+Experience never pushes them out, and they push each other out neither: what does not fit any more is refused. They are
+no business of the limiter. What the expert chose at each decision is the row's action; see ``Batch.expert_actions``.
+"""
+
+from __future__ import annotations
+
+from tmrl_ray.errors import InvalidInputError
+from tmrl_ray.experience.chunk import Chunk
+from tmrl_ray.experience.ring import AppendResult, Ring
+from tmrl_ray.experience.sampling import Draw, Sampler
+
+
+class Demonstrations:
+    """A ring that fills up once.
+
+    Args:
+        ring: made with a capacity for all that is to come, and no guard band.
+        share: of each batch, above 0 and below 1.
+        seed: of the draws.
+    """
+
+    def __init__(self, ring: Ring, *, share: float, seed: int = 0) -> None:
+        if not 0 < share < 1:
+            raise InvalidInputError(f"demonstrations cannot be {share} of each batch: give a share between 0 and 1")
+        self.ring = ring
+        self.share = share
+        self.sampler = Sampler(ring, seed=seed)
+
+    def add(self, chunk: Chunk) -> AppendResult:
+        """Take in a chunk of an expert's race, once, however often it comes.
+
+        Raises:
+            InvalidInputError: it does not fit any more; nothing is lost of what is there.
+            ChunkError: it is of another format.
+        """
+        if self.ring.would_evict(chunk):
+            raise InvalidInputError(
+                f"the demonstrations in {self.ring.directory} are full: {self.ring.live_core_rows} of "
+                f"{self.ring.live_rows} decisions are there, and {chunk.core} more do not fit",
+                hint="Give fewer of them, or set replay.demonstrations.rows higher and start the run anew.",
+            )
+        return self.sampler.append(chunk)
+
+    def samples_of(self, batch_size: int) -> int:
+        """Return how many samples of a batch are demonstrations: the share, at least one, none while there are none."""
+        if not self.sampler.drawable_rows:
+            return 0
+        return min(batch_size - 1, max(1, round(self.share * batch_size)))
+
+    def draw(self, batches: int, samples: int) -> Draw | None:
+        """Draw rows for so many batches, ``samples`` for each; None: there are none."""
+        return self.sampler.draw(batches, samples) if samples else None
