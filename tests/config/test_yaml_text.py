@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tmrl_ray.config.yaml_text import dump_yaml, parse_yaml
@@ -79,5 +79,8 @@ _values = st.recursive(
 
 
 @given(_values)
+@example("\x85")
+@example("a\r\u2028b")
+@example("1e-4")
 def test_what_is_written_is_read_back(value: object) -> None:
     assert parse_yaml(dump_yaml(value), "test").value == value

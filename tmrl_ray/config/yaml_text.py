@@ -18,6 +18,7 @@ from tmrl_ray.errors import ConfigError
 KeyPath = tuple[str | int, ...]
 """Where a value stands: keys of mappings and indices of lists, from the top."""
 
+_LINE_BREAKS = "\n\r\x85\u2028\u2029"
 _NULL = re.compile(r"(?:~|null|Null|NULL|)\Z")
 _BOOL = re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z")
 _INT = re.compile(r"[-+]?[0-9][0-9_]*\Z")
@@ -86,6 +87,8 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent_str(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = None if isinstance(_scalar(text), str) else "'"
+    if any(character in text for character in _LINE_BREAKS):
+        style = '"'  # the only style that escapes them; any other folds them into spaces
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
