@@ -28,6 +28,8 @@ BRAKE_ABOVE: Final = 1.03
 """Times the planned speed: from here on the brake is pressed; between, the gas is released."""
 BRAKING_STEER: Final = 0.55
 """A car that needs more of its steering than this does not brake: its wheels would slide."""
+STEER_BEFORE_FLIGHT: Final = 0.35
+"""Less than this of the steering is not worth a crooked landing."""
 STUCK_MPS: Final = 1.0
 """Slower than this for ``STUCK_MS``, a car backs up for ``BACK_MS``."""
 STUCK_MS: Final = 1000
@@ -75,7 +77,7 @@ class _Taps:
 
     def key(self, wish: Wish) -> int:
         """Return 1 to press left, -1 for right, 0 for neither."""
-        if not wish.grounded:
+        if not wish.grounded or (wish.about_to_fly and abs(wish.steer) < STEER_BEFORE_FLIGHT):
             self._owed = 0.0
             return 0
         self._owed += wish.steer

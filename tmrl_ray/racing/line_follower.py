@@ -34,13 +34,14 @@ _LEAST_LOCK: Final = 0.05
 """rad/s: a car that hardly moves hardly turns, and the wanted steering is a quotient."""
 _LEAST_SHARE: Final = 0.2
 """On ice no steering holds; some is still tried."""
+_LAST_MOMENT_M: Final = 25.0
+_ROLLING_MPS: Final = 2.0
+"""Slower than this, a car's heading is where it points, not where it moves."""
 _STEEP: Final = 0.8
 """Upward part of the road's normal: less is a wall ride or a loop."""
 _BEFORE_FLIGHT_M: Final = 60.0
 _LANDING_M: Final = 40.0
 """Where a car should not turn: it flies as it left the ground, and lands as it flew."""
-_ROLLING_MPS: Final = 2.0
-"""Slower than this, a car's heading is where it points, not where it moves."""
 
 
 class Wish(NamedTuple):
@@ -56,6 +57,8 @@ class Wish(NamedTuple):
     """Whether a wheel touches the ground."""
     delicate: bool
     """Whether a coarse stroke of the wheel would be too much here: before a flight, on a slope, on a slippery road."""
+    about_to_fly: bool
+    """Whether the wheel is best left alone: a car that turns as it leaves the ground lands crooked."""
 
 
 class LineFollower:
@@ -72,6 +75,7 @@ class LineFollower:
         self._limits = limits
         self._allowed = profile.limit
         self._delicate = _delicate(line, profile, limits)
+        self._about_to_fly = _before_flights(line, profile, _LAST_MOMENT_M, 0.0)
         self._window = max(4, round(SEARCH_M / max(float(np.median(line.spacing)), 0.1)))
         self.place = 0
         """The point of the line where the car will be when its keys act."""
@@ -101,7 +105,14 @@ class LineFollower:
         most = 1.0 if surface is None else max(float(surface.turn[row]) / lock, _LEAST_SHARE)
         steer = (planned + lag * growth - lag * fix) / lock
         steer = min(max(steer, -most), most)
-        return Wish(steer, speed, float(self._allowed[i]), bool(state.wheel_contact.any()), bool(self._delicate[i]))
+        return Wish(
+            steer=steer,
+            speed_mps=speed,
+            allowed_mps=float(self._allowed[i]),
+            grounded=bool(state.wheel_contact.any()),
+            delicate=bool(self._delicate[i]),
+            about_to_fly=bool(self._about_to_fly[i]),
+        )
 
     def _find(self, position: Floats) -> int:
         """Return the point of the line nearest to ``position``, near the last one if possible."""
@@ -123,7 +134,13 @@ def _delicate(line: DrivingLine, profile: SpeedProfile, limits: CarLimits) -> ND
         turn = np.interp(profile.speed, SPEEDS, limits.surfaces[int(material)].turn)
         lock = np.interp(profile.speed, SPEEDS, limits.lock)
         delicate |= (line.materials == material) & (turn < SLIPPERY * lock)
+    return np.asarray(delicate | _before_flights(line, profile, _BEFORE_FLIGHT_M, _LANDING_M))
+
+
+def _before_flights(line: DrivingLine, profile: SpeedProfile, before_m: float, after_m: float) -> NDArray[np.bool_]:
+    """Tell which points lie up to ``before_m`` before or ``after_m`` after a point where the car flies."""
+    near = np.zeros(len(line.points), dtype=np.bool_)
     for place in np.flatnonzero(profile.flying):
         ahead = line.along[place] - line.along
-        delicate |= (ahead > -_LANDING_M) & (ahead < _BEFORE_FLIGHT_M)
-    return np.asarray(delicate)
+        near |= (ahead >= -after_m) & (ahead <= before_m)
+    return near

@@ -16,6 +16,8 @@ Floats = NDArray[np.float64]
 
 BEND: Final = 0.004
 """1/m: what bends less, by radius 250 m, is no bend of its own."""
+STEEP: Final = 0.9
+"""Upward part of the road's normal: where it is less, a wall ride, there is only one line."""
 REACH_M: Final = 40.0
 """Before and after a bend, where the car moves over to the inside and back."""
 INSIDE_SHARE: Final = 0.45
@@ -61,7 +63,7 @@ def _bends(line: DrivingLine) -> list[Floats]:
     kernel /= kernel.sum()
     bends = []
     for piece in np.split(np.arange(len(side)), edges):
-        if side[piece[0]] == 0 or not line.on_road[piece].all():
+        if side[piece[0]] == 0 or not line.on_road[piece].all() or line.up[piece, 1].min() < STEEP:
             continue
         weight = np.zeros(len(side))
         weight[piece] = float(side[piece[0]])
