@@ -40,7 +40,7 @@ PATH_SLOPE_LIMIT = 0.7  # 35 degrees: further the rig does not tilt
 FLAT_CURVE_PER_M = (
     0.01  # a dip of radius 100 m or more, and the car's nodding on its suspension, raise the eye by nothing
 )
-LARGEST_LIFT = 0.8  # of the distance back: reached in loops of radius 6 m
+MOST_TURNED_RAD = 1.6  # a quarter of a loop: reached where its radius is 7 m
 
 
 @kernel
@@ -72,7 +72,9 @@ def camera_pose(car: CarState, number: int, pose: NDArray[np.float64]) -> None:
         weight = min(1.0, (v_forward - PATH_SPEEDS_MPS[0]) / (PATH_SPEEDS_MPS[1] - PATH_SPEEDS_MPS[0]))
         slope = weight * min(PATH_SLOPE_LIMIT, max(-PATH_SLOPE_LIMIT, v_up / v_forward))
         curve = max(0.0, -nose_down / v_forward - FLAT_CURVE_PER_M)
-        lift = weight * min(LARGEST_LIFT * back, 0.5 * curve * back * back)
+        turned = weight * min(MOST_TURNED_RAD, curve * back)  # from the eye to the car, about the loop's middle
+        lift = 0.5 * turned * back
+        back *= 1.0 - turned * turned / 6.0
 
     tilt = 1.0 / math.sqrt(1.0 + slope * slope)
     aim = 1.0 / math.sqrt(1.0 + drop * drop)

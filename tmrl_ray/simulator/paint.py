@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from tmrl_ray.simulator.jit import kernel
+from tmrl_ray.simulator.jit import inlined
 from tmrl_ray.simulator.track import Paint
 
 # Odd 64-bit numbers without a pattern (the fractions of the golden ratio and of square roots), as signed integers.
@@ -27,23 +27,23 @@ PLAIN = 100
 """The tone alone: the car's body. Not a paint of tracks."""
 
 LINE_WHITE = 236.0
-LINE_HALF_M = 0.2  # half the width of the road's edge lines
+LINE_HALF_M = 0.25  # half the width of the road's edge lines
 LINE_INSET_M = 0.45  # from the edge of the road to the middle of its edge line
-LEAST_LINE_SHARE = 0.12  # a line is drawn at least this part of a pixel (half width), so that it never quite vanishes
+LEAST_LINE_SHARE = 0.16  # a line is drawn at least this part of a pixel (half width), so that it never quite vanishes
 DASHES_PER_M = 1 / 8
 DASH_HALF_M = 0.16
 TINTS_PER_M = 1 / 32  # a block of the game
 STRIPES_PER_M = 1 / 32  # pairs of mow stripes on the ground
 
 
-@kernel
+@inlined
 def _hashed(key: int) -> float:
     """Return a number from -1 to 1 that is the same for the same key, and looks drawn by lot."""
     mixed = (key ^ (key >> 29)) * _FACTOR_MIX
     return (mixed >> 40) * 2.0**-23
 
 
-@kernel
+@inlined
 def _noise(x: float, y: float, seed: int) -> float:
     """Return smooth noise from -1 to 1 at (x, y) cells: hashed at whole numbers, linear between them."""
     x0 = math.floor(x)
@@ -58,21 +58,21 @@ def _noise(x: float, y: float, seed: int) -> float:
     return low + (high - low) * fy
 
 
-@kernel
+@inlined
 def _pulse_integral(x: float, duty: float) -> float:
     """Return the integral from 0 to ``x`` of a train of pulses of period 1 that is 1 in the first ``duty`` of it."""
     whole = math.floor(x)
     return whole * duty + min(x - whole, duty)
 
 
-@kernel
+@inlined
 def _pulse(x: float, width: float, duty: float) -> float:
     """Return the mean of the pulse train over ``width`` periods around ``x``: 0..1."""
     half = 0.5 * width
     return (_pulse_integral(x + half, duty) - _pulse_integral(x - half, duty)) / width
 
 
-@kernel
+@inlined
 def _band(x: float, width: float, half: float) -> float:
     """Return how much of a pixel of ``width`` at ``x`` a line of ``half`` width around 0 covers: 0..1."""
     half = max(half, LEAST_LINE_SHARE * width)
@@ -81,20 +81,20 @@ def _band(x: float, width: float, half: float) -> float:
     return covered / width if covered > 0.0 else 0.0
 
 
-@kernel
+@inlined
 def _fade(width: float, per_m: float) -> float:
     """Return how much of a pattern with ``per_m`` cells in a metre is left in pixels of ``width`` metres."""
     return min(1.0, max(0.0, 1.6 - width * per_m))
 
 
-@kernel
+@inlined
 def _grain(u: float, v: float, width: float, per_m: float, seed: int) -> float:
     """Return the noise with ``per_m`` cells in a metre, faded for pixels of ``width`` metres."""
     left = _fade(width, per_m)
     return left * _noise(u * per_m, v * per_m, seed) if left > 0.0 else 0.0
 
 
-@kernel
+@inlined
 def _road_lines(place: tuple[float, float, float, float], left: float, right: float) -> float:
     """Return how much of the pixel the road's lines cover: both edges, and a dashed line in the middle."""
     u, v, wu, wv = place
@@ -106,13 +106,13 @@ def _road_lines(place: tuple[float, float, float, float], left: float, right: fl
     return min(1.0, edge + middle)
 
 
-@kernel
+@inlined
 def _cross(a: float, b: float) -> float:
     """Return the checker that two stripe patterns make."""
     return a + b - 2.0 * a * b
 
 
-@kernel
+@inlined
 def surface(
     paint: int,
     place: tuple[float, float, float, float],

@@ -7,6 +7,7 @@ kept as an inputs script of TMInterface and as a video. Started by ``tmrl-ray ga
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from tmrl_ray.simulator.tuning import CarTuning
 PICTURES_PER_SECOND = 60
 MOST_TICKS_A_PICTURE = 8
 """On a computer that is too slow for real time the race slows down instead of falling ever further behind."""
+UNSEEN_DRIVERS = ("offscreen", "dummy")
+"""What SDL falls back to where there is no display; whoever wants one of them names it in SDL_VIDEODRIVER."""
 CAMERAS: tuple[Camera, ...] = (1, 2, 3)
 INK, SHADE = (255, 255, 255), (20, 22, 26)
 
@@ -72,6 +75,7 @@ def play(
 
 
 def _pygame() -> ModuleType:
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # it greets on the stream of our results
     try:
         import pygame
     except ModuleNotFoundError as error:
@@ -126,10 +130,11 @@ class Player:
 
     def _open(self, name: str, size: tuple[int, int]) -> tuple[Any, Any]:
         pygame = self._pygame
-        pygame.display.init()
-        pygame.font.init()
         try:
-            screen = pygame.display.set_mode(size, pygame.SCALED | pygame.RESIZABLE)
+            pygame.display.init()
+            screen = pygame.display.set_mode(size, pygame.RESIZABLE)
+            if pygame.display.get_driver() in UNSEEN_DRIVERS and "SDL_VIDEODRIVER" not in os.environ:
+                raise pygame.error("this machine has no display")
         except pygame.error as error:
             pygame.quit()
             raise InvalidInputError(
@@ -137,6 +142,7 @@ class Player:
                 hint="Play on a machine with a display; to make a video without one, use: tmrl-ray game view --video",
             ) from error
         pygame.display.set_caption(f"tmrl_ray: {name}")
+        pygame.font.init()
         return screen, pygame.font.Font(None, max(18, size[1] // 18))
 
     def pictures(self) -> Iterator[NDArray[np.uint8]]:
@@ -201,13 +207,20 @@ class Player:
     def _show(self, picture: NDArray[np.uint8]) -> None:
         pygame = self._pygame
         size = (self._renderer.width, self._renderer.height)
-        self._screen.blit(pygame.image.frombuffer(picture.tobytes(), size, "BGRA"), (0, 0))
+        canvas = pygame.image.frombuffer(picture.tobytes(), size, "BGRA")
         margin = size[1] // 40
         line_height = self._font.get_linesize()
         for k, line in enumerate(self.instruments()):
             for offset, colour in ((2, SHADE), (0, INK)):
                 text = self._font.render(line, True, colour)
-                self._screen.blit(text, (margin + offset, margin + offset + k * line_height))
+                canvas.blit(text, (margin + offset, margin + offset + k * line_height))
+        wide, high = self._screen.get_size()
+        scale = min(wide / size[0], high / size[1])
+        fitted = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+        if fitted != size:
+            canvas = pygame.transform.smoothscale(canvas, fitted)
+        self._screen.fill(SHADE)
+        self._screen.blit(canvas, ((wide - fitted[0]) // 2, (high - fitted[1]) // 2))
         pygame.display.flip()
 
     def instruments(self) -> list[str]:

@@ -1,8 +1,10 @@
-"""The rasteriser: which triangle each pixel shows, then the colour of each pixel, once.
+"""The rasteriser: which triangle each pixel shows.
 
-A frame is drawn in two passes. The first projects the vertices of the chunks in view and fills a buffer of depths and
-one of triangle numbers. The second goes over the pixels and evaluates the texture of the one triangle that won. In
-both, what varies over a triangle divided by its depth (1/z, u/z, v/z) is a plane over the pixels, found from the
+A frame is drawn in three passes. The first projects the vertices of the chunks in view and makes a record of each
+triangle that may be seen. The second fills a buffer of depths and one of record numbers. The third, in
+:mod:`~tmrl_ray.simulator.shading`, goes over the pixels and evaluates the texture of the records that won.
+
+What varies over a triangle, divided by its depth (1/z, u/z, v/z), is a plane over the pixels. It is found from the
 triangle's corners in homogeneous coordinates (Olano and Greer, "Triangle scan conversion using 2D homogeneous
 coordinates", 1997), so that clipping at the near plane does not touch it.
 
@@ -31,17 +33,27 @@ SAMPLES = 2
 SLACK = 1.0 / 64.0
 """Samples by which triangles are drawn too large, so that no sky shines through where two of them meet."""
 
-# A record, float64: planes over (x, y, 1) of 1/z, u/z and v/z, then the tone, the light and the road's edges.
-INVERSE_DEPTH, U_PLANE, V_PLANE, TONE, LIGHT, EDGES = 0, 3, 6, 9, 12, 13
-RECORD_SIZE = 17
+# A record, float64: planes over (x, y, 1) of 1/z, u/z and v/z (0 to 8), then:
+TONE = 9  # 3: red, green, blue, under its light
+LIGHT = 12  # that light
+EDGES = 13  # 4: of the road, see Scene.edges
+CORNERS = 17  # 8: samples of its three or four corners
+N_CORNERS = 25
+RECORD_SIZE = 26
 
 STEER_ANGLE = 0.35  # tangent of the front wheels' angle at full lock, as drawn
+BRAKE_LIGHT = (255.0, 70.0, 50.0)
+
+Floats = NDArray[np.float64]
+Pair = tuple[float, float]
+Triple = tuple[float, float, float]
+Quadruple = tuple[float, float, float, float]
 
 
 class Skin(NamedTuple):
     """Colours of one track in one look."""
 
-    tones: NDArray[np.float64]
+    tones: Floats
     """(F, 2, 4) red, green, blue under their light, and the light; of the front and of the back."""
     ground: tuple[float, float, float, float]
     """The same of the flat ground."""
@@ -67,20 +79,20 @@ class Canvas(NamedTuple):
     """(H, W) 1/z of what a pixel shows."""
     owners: NDArray[np.int32]
     """(H, W) its record, -1 for the sky."""
-    records: NDArray[np.float64]
+    records: Floats
     """(R, RECORD_SIZE)."""
     paints: NDArray[np.int32]
     """(R,) paint of each record."""
-    places: NDArray[np.float64]
+    sheets: NDArray[np.int32]
+    """(R,) sheet of each record, see Scene.sheets; the car's triangles have negative numbers of their own."""
+    places: Floats
     """(V, 5) vertices as x * z, y * z, z, and, if beyond the near plane, x, y, where x and y are pixels."""
-    projection: NDArray[np.float64]
+    projection: Floats
     """(3, 4) from world coordinates to that."""
-    corners: NDArray[np.float64]
-    """(4, 2) pixels of a polygon that is clipped at the near plane."""
 
 
 @kernel
-def tangents(pose: NDArray[np.float64], field_scale: float, height: int, width: int) -> tuple[float, float]:
+def tangents(pose: Floats, field_scale: float, height: int, width: int) -> tuple[float, float]:
     """Return the tangents of half the field of view, across and down, for pictures of ``width`` x ``height``.
 
     The field is that of a 4:3 screen. A wider picture sees more to the sides; a narrower one (64x64) is the 4:3
@@ -95,7 +107,7 @@ def tangents(pose: NDArray[np.float64], field_scale: float, height: int, width: 
 
 @kernel
 def project(
-    pose: NDArray[np.float64], tangent: tuple[float, float], height: int, width: int, projection: NDArray[np.float64]
+    pose: Floats, tangent: tuple[float, float], height: int, width: int, projection: Floats
 ) -> tuple[float, float]:
     """Write the projection (3, 4) of a camera pose, and return the focal lengths along x and y in pixels."""
     focal_x = 0.5 * width / tangent[0]
@@ -116,233 +128,253 @@ def project(
 
 
 @inlined
-def _place(
-    projection: NDArray[np.float64], x: float, y: float, z: float, places: NDArray[np.float64], index: int
-) -> None:
-    across = projection[0, 0] * x + projection[0, 1] * y + projection[0, 2] * z + projection[0, 3]
-    down = projection[1, 0] * x + projection[1, 1] * y + projection[1, 2] * z + projection[1, 3]
-    depth = projection[2, 0] * x + projection[2, 1] * y + projection[2, 2] * z + projection[2, 3]
-    places[index, 0] = across
-    places[index, 1] = down
-    places[index, 2] = depth
-    if depth >= NEAR_M:
-        inverse = 1.0 / depth
-        places[index, 3] = across * inverse
-        places[index, 4] = down * inverse
+def _place(projection: Floats, x: float, y: float, z: float) -> Triple:
+    """Return a point as x * depth, y * depth and depth, where x and y are samples."""
+    return (
+        projection[0, 0] * x + projection[0, 1] * y + projection[0, 2] * z + projection[0, 3],
+        projection[1, 0] * x + projection[1, 1] * y + projection[1, 2] * z + projection[1, 3],
+        projection[2, 0] * x + projection[2, 1] * y + projection[2, 2] * z + projection[2, 3],
+    )
 
 
 @inlined
-def _is_seen(places: NDArray[np.float64], triangle: tuple[int, int, int], height: int, width: int) -> bool:
-    """Tell whether the box around a triangle, all of it beyond the near plane, holds the middle of a pixel."""
-    a, b, c = triangle
-    ya, yb, yc = places[a, 4], places[b, 4], places[c, 4]
-    top = math.ceil(max(min(ya, yb, yc) - SLACK, 0.0))
-    if top > min(max(ya, yb, yc) + SLACK, height - 1.0):
-        return False
-    xa, xb, xc = places[a, 3], places[b, 3], places[c, 3]
-    left = math.ceil(max(min(xa, xb, xc) - SLACK, 0.0))
-    is_seen: bool = left <= min(max(xa, xb, xc) + SLACK, width - 1.0)
-    return is_seen
+def _is_seen(p: Pair, q: Pair, r: Pair, height: int, width: int) -> bool:
+    """Tell whether the box around three samples holds the middle of one in the picture."""
+    top = math.ceil(max(min(p[1], q[1], r[1]) - SLACK, 0.0))
+    left = math.ceil(max(min(p[0], q[0], r[0]) - SLACK, 0.0))
+    bottom = min(max(p[1], q[1], r[1]) + SLACK, height - 1.0)
+    right = min(max(p[0], q[0], r[0]) + SLACK, width - 1.0)
+    return top <= bottom and left <= right
 
 
 @inlined
-def _set_planes(
-    places: NDArray[np.float64],
-    triangle: tuple[int, int, int],
-    uv: tuple[float, float, float, float, float, float],
-    records: NDArray[np.float64],
-    n: int,
-) -> float:
-    """Write the planes of 1/z, u/z and v/z of a triangle, and return its sign: negative when its front is seen."""
-    a, b, c = triangle
-    p0, p1, p2 = places[a, 0], places[a, 1], places[a, 2]
-    q0, q1, q2 = places[b, 0], places[b, 1], places[b, 2]
-    r0, r1, r2 = places[c, 0], places[c, 1], places[c, 2]
-    qr0, qr1, qr2 = q1 * r2 - q2 * r1, q2 * r0 - q0 * r2, q0 * r1 - q1 * r0
-    rp0, rp1, rp2 = r1 * p2 - r2 * p1, r2 * p0 - r0 * p2, r0 * p1 - r1 * p0
-    pq0, pq1, pq2 = p1 * q2 - p2 * q1, p2 * q0 - p0 * q2, p0 * q1 - p1 * q0
-    volume: float = p0 * qr0 + p1 * qr1 + p2 * qr2
-    if volume == 0.0:
-        return volume
-    inverse = 1.0 / volume
-    records[n, INVERSE_DEPTH] = (qr0 + rp0 + pq0) * inverse
-    records[n, INVERSE_DEPTH + 1] = (qr1 + rp1 + pq1) * inverse
-    records[n, INVERSE_DEPTH + 2] = (qr2 + rp2 + pq2) * inverse
-    ua, va, ub, vb, uc, vc = uv
-    ua, ub, uc = ua * inverse, ub * inverse, uc * inverse
-    records[n, U_PLANE] = ua * qr0 + ub * rp0 + uc * pq0
-    records[n, U_PLANE + 1] = ua * qr1 + ub * rp1 + uc * pq1
-    records[n, U_PLANE + 2] = ua * qr2 + ub * rp2 + uc * pq2
-    va, vb, vc = va * inverse, vb * inverse, vc * inverse
-    records[n, V_PLANE] = va * qr0 + vb * rp0 + vc * pq0
-    records[n, V_PLANE + 1] = va * qr1 + vb * rp1 + vc * pq1
-    records[n, V_PLANE + 2] = va * qr2 + vb * rp2 + vc * pq2
-    return volume
+def _inverse(p: Triple, q: Triple, r: Triple) -> tuple[Triple, Triple, Triple, float]:
+    """Return the columns of the inverse of the matrix with the rows p, q, r, times its determinant, and that."""
+    first = (q[1] * r[2] - q[2] * r[1], q[2] * r[0] - q[0] * r[2], q[0] * r[1] - q[1] * r[0])
+    second = (r[1] * p[2] - r[2] * p[1], r[2] * p[0] - r[0] * p[2], r[0] * p[1] - r[1] * p[0])
+    third = (p[1] * q[2] - p[2] * q[1], p[2] * q[0] - p[0] * q[2], p[0] * q[1] - p[1] * q[0])
+    return first, second, third, p[0] * first[0] + p[1] * first[1] + p[2] * first[2]
 
 
 @inlined
-def _paint_triangle(canvas: Canvas, triangle: tuple[int, int, int], n: int) -> None:
-    """Give the pixels of a triangle to record ``n`` where it is nearest; the near plane clips it to 3 or 4 corners."""
-    places = canvas.places
-    a, b, c = triangle
-    if places[a, 2] >= NEAR_M and places[b, 2] >= NEAR_M and places[c, 2] >= NEAR_M:
-        here = (places[a, 3], places[a, 4])
-        _fill(canvas, here, (places[b, 3], places[b, 4]), (places[c, 3], places[c, 4]), n)
-        return
-    corners = canvas.corners
-    count = 0
-    start = a
-    for end in (b, c, a):
-        z, z_end = places[start, 2], places[end, 2]
-        if z >= NEAR_M:
-            corners[count, 0] = places[start, 3]
-            corners[count, 1] = places[start, 4]
-            count += 1
-        if (z >= NEAR_M) != (z_end >= NEAR_M):
-            share = (NEAR_M - z) / (z_end - z)
-            corners[count, 0] = (places[start, 0] + (places[end, 0] - places[start, 0]) * share) / NEAR_M
-            corners[count, 1] = (places[start, 1] + (places[end, 1] - places[start, 1]) * share) / NEAR_M
-            count += 1
-        start = end
-    for k in range(2, count):
-        here = (corners[0, 0], corners[0, 1])
-        _fill(canvas, here, (corners[k - 1, 0], corners[k - 1, 1]), (corners[k, 0], corners[k, 1]), n)
+def _plane(columns: tuple[Triple, Triple, Triple], a: float, b: float, c: float) -> Triple:
+    """Return the plane over the samples of what is a, b and c at the corners, divided by the depth."""
+    first, second, third = columns
+    return (
+        a * first[0] + b * second[0] + c * third[0],
+        a * first[1] + b * second[1] + c * third[1],
+        a * first[2] + b * second[2] + c * third[2],
+    )
 
 
 @inlined
-def _fill(canvas: Canvas, p: tuple[float, float], q: tuple[float, float], r: tuple[float, float], record: int) -> None:
-    """Give the pixels of the triangle ``p``, ``q``, ``r`` (pixels) to ``record`` where it is nearest."""
+def _sample(p: Triple) -> Pair:
+    inverse = 1.0 / p[2]
+    return p[0] * inverse, p[1] * inverse
+
+
+@inlined
+def _cut(p: Triple, q: Triple) -> Pair:
+    """Return where the edge from p to q passes the near plane, in samples."""
+    share = (NEAR_M - p[2]) / (q[2] - p[2])
+    return (p[0] + (q[0] - p[0]) * share) / NEAR_M, (p[1] + (q[1] - p[1]) * share) / NEAR_M
+
+
+@inlined
+def _clipped(p: Triple, q: Triple, r: Triple) -> tuple[int, Pair, Pair, Pair, Pair]:
+    """Return the part of a triangle beyond the near plane: how many corners it has, and 4 of which that many count."""
+    beyond = int(p[2] >= NEAR_M) + int(q[2] >= NEAR_M) + int(r[2] >= NEAR_M)
+    if beyond == 0:
+        return 0, (0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0)
+    if beyond == 3:
+        return 3, _sample(p), _sample(q), _sample(r), (0.0, 0.0)
+    if beyond == 1:  # turned so that p is the one beyond
+        if q[2] >= NEAR_M:
+            p, q, r = q, r, p
+        elif r[2] >= NEAR_M:
+            p, q, r = r, p, q
+        return 3, _sample(p), _cut(p, q), _cut(p, r), (0.0, 0.0)
+    if q[2] < NEAR_M:  # turned so that p is the one that is not
+        p, q, r = q, r, p
+    elif r[2] < NEAR_M:
+        p, q, r = r, p, q
+    return 4, _sample(q), _sample(r), _cut(r, p), _cut(p, q)
+
+
+@inlined
+def _chunk_is_seen(sphere: Quadruple, pose: Floats, frustum: tuple[float, float, float, float, float]) -> bool:
+    far, tan_x, tan_y, slant_x, slant_y = frustum
+    x, y, z, radius = sphere[0] - pose[EYE], sphere[1] - pose[EYE + 1], sphere[2] - pose[EYE + 2], sphere[3]
+    forward = x * pose[FORWARD] + y * pose[FORWARD + 1] + z * pose[FORWARD + 2]
+    right = abs(x * pose[RIGHT] + y * pose[RIGHT + 1] + z * pose[RIGHT + 2])
+    up = abs(x * pose[UP] + y * pose[UP + 1] + z * pose[UP + 2])
+    in_depth: bool = -radius <= forward - NEAR_M and forward <= far + radius
+    return in_depth and right - forward * tan_x <= radius * slant_x and up - forward * tan_y <= radius * slant_y
+
+
+@kernel
+def add_track(scene: Scene, skin: Skin, pose: Floats, tangent: Pair, canvas: Canvas) -> int:
+    """Make records of the triangles of a track that may be in the picture, and return how many there are."""
+    height, width = canvas.depths.shape
+    frustum = (skin.far, tangent[0], tangent[1], math.sqrt(1.0 + tangent[0] ** 2), math.sqrt(1.0 + tangent[1] ** 2))
+    places, records, paints, projection = canvas.places, canvas.records, canvas.paints, canvas.projection
+    vertices, triangles, uv, edges = scene.vertices, scene.triangles, scene.uv, scene.edges
+    spheres, vertex_start, triangle_start = scene.spheres, scene.vertex_start, scene.triangle_start
+    kinds, tones, sheets, groups = scene.paints, skin.tones, scene.sheets, canvas.sheets
+    n = 0
+    for chunk in range(len(spheres)):
+        sphere = (spheres[chunk, 0], spheres[chunk, 1], spheres[chunk, 2], spheres[chunk, 3])
+        if not _chunk_is_seen(sphere, pose, frustum):
+            continue
+        for k in range(vertex_start[chunk], vertex_start[chunk + 1]):
+            place = _place(projection, vertices[k, 0], vertices[k, 1], vertices[k, 2])
+            places[k, 0], places[k, 1], places[k, 2] = place
+            places[k, 3], places[k, 4] = _sample(place)
+        for t in range(triangle_start[chunk], triangle_start[chunk + 1]):
+            a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+            p = (places[a, 0], places[a, 1], places[a, 2])
+            q = (places[b, 0], places[b, 1], places[b, 2])
+            r = (places[c, 0], places[c, 1], places[c, 2])
+            if p[2] >= NEAR_M and q[2] >= NEAR_M and r[2] >= NEAR_M:
+                count = 3
+                here, there = (places[a, 3], places[a, 4]), (places[b, 3], places[b, 4])
+                last = beyond = (places[c, 3], places[c, 4])
+                if not _is_seen(here, there, last, height, width):
+                    continue
+            else:
+                count, here, there, last, beyond = _clipped(p, q, r)
+                if count == 0:
+                    continue
+            first, second, third, volume = _inverse(p, q, r)
+            if volume == 0.0:
+                continue
+            share = 1.0 / volume
+            columns = (first, second, third)
+            plane = _plane(columns, share, share, share)
+            records[n, 0], records[n, 1], records[n, 2] = plane
+            plane = _plane(columns, share * uv[t, 0], share * uv[t, 2], share * uv[t, 4])
+            records[n, 3], records[n, 4], records[n, 5] = plane
+            plane = _plane(columns, share * uv[t, 1], share * uv[t, 3], share * uv[t, 5])
+            records[n, 6], records[n, 7], records[n, 8] = plane
+            face = 0 if volume < 0.0 else 1
+            for i in range(4):
+                records[n, TONE + i] = tones[t, face, i]
+                records[n, EDGES + i] = edges[t, i]
+            records[n, CORNERS], records[n, CORNERS + 1] = here
+            records[n, CORNERS + 2], records[n, CORNERS + 3] = there
+            records[n, CORNERS + 4], records[n, CORNERS + 5] = last
+            records[n, CORNERS + 6], records[n, CORNERS + 7] = beyond
+            records[n, N_CORNERS] = count
+            paints[n] = kinds[t]
+            groups[n] = sheets[t]
+            n += 1
+    return n
+
+
+@kernel
+def add_car(mesh: CarMesh, skin: Skin, car: Floats, canvas: Canvas, n: int) -> int:
+    """Make records of the car after ``n`` others, and return how many there are. It is never as near as NEAR_M."""
+    height, width = canvas.depths.shape
+    places, records, paints, groups = canvas.places, canvas.records, canvas.paints, canvas.sheets
+    triangles, normals, tones, lamps = mesh.triangles, mesh.normals, mesh.tones, mesh.lamps
+    offset = len(places) - len(mesh.vertices)
+    _place_car(mesh, car, canvas, offset)
+    for t in range(len(triangles)):
+        a, b, c = offset + triangles[t, 0], offset + triangles[t, 1], offset + triangles[t, 2]
+        p = (places[a, 0], places[a, 1], places[a, 2])
+        q = (places[b, 0], places[b, 1], places[b, 2])
+        r = (places[c, 0], places[c, 1], places[c, 2])
+        if p[2] < NEAR_M or q[2] < NEAR_M or r[2] < NEAR_M:
+            continue
+        first, second, third, volume = _inverse(p, q, r)
+        here, there, last = _sample(p), _sample(q), _sample(r)
+        if volume >= 0.0 or not _is_seen(here, there, last, height, width):
+            continue
+        share = 1.0 / volume
+        plane = _plane((first, second, third), share, share, share)
+        records[n, 0], records[n, 1], records[n, 2] = plane
+        facing = 0.0
+        for i in range(3):
+            row = ROTATION + 3 * i
+            normal = car[row] * normals[t, 0] + car[row + 1] * normals[t, 1] + car[row + 2] * normals[t, 2]
+            facing += normal * skin.sun[i]
+        light = (skin.ambient + (1.0 - skin.ambient) * max(facing, 0.0)) * skin.exposure
+        for i in range(3):
+            records[n, TONE + i] = min(255.0, tones[t, i] * light)
+        if lamps[t] and car[BRAKE] > 0.0:
+            records[n, TONE], records[n, TONE + 1], records[n, TONE + 2] = BRAKE_LIGHT
+        records[n, CORNERS], records[n, CORNERS + 1] = here
+        records[n, CORNERS + 2], records[n, CORNERS + 3] = there
+        records[n, CORNERS + 4], records[n, CORNERS + 5] = last
+        records[n, N_CORNERS] = 3
+        paints[n] = PLAIN
+        groups[n] = -1 - t
+        n += 1
+    return n
+
+
+@kernel
+def _place_car(mesh: CarMesh, car: Floats, canvas: Canvas, offset: int) -> None:
+    vertices, parts, wheels = mesh.vertices, mesh.parts, mesh.wheels
+    projection, places = canvas.projection, canvas.places
+    turn = -STEER_ANGLE * car[STEER]
+    scale = 1.0 / math.sqrt(1.0 + turn * turn)
+    for k in range(len(vertices)):
+        part = parts[k]
+        left, up, forward = vertices[k, 0], vertices[k, 1], vertices[k, 2]
+        if part >= 0:
+            if part < 2:  # a wheel that steers turns about its upright axis
+                left, forward = (left + turn * forward) * scale, (forward - turn * left) * scale
+            left += wheels[part, 0]
+            up += wheels[part, 1] - (car[WHEEL_ABSORB + part] - ABSORB_AT_REST_M)
+            forward += wheels[part, 2]
+        x = car[POSITION] + car[ROTATION] * left + car[ROTATION + 1] * up + car[ROTATION + 2] * forward
+        y = car[POSITION + 1] + car[ROTATION + 3] * left + car[ROTATION + 4] * up + car[ROTATION + 5] * forward
+        z = car[POSITION + 2] + car[ROTATION + 6] * left + car[ROTATION + 7] * up + car[ROTATION + 8] * forward
+        places[offset + k, 0], places[offset + k, 1], places[offset + k, 2] = _place(projection, x, y, z)
+
+
+@kernel
+def fill(canvas: Canvas, count: int) -> None:
+    """Give each sample to the nearest of ``count`` records that covers it."""
+    depths, owners, records = canvas.depths, canvas.owners, canvas.records
+    height, width = depths.shape
+    for n in range(count):
+        dx, dy, at = records[n, 0], records[n, 1], records[n, 2]
+        p = (records[n, CORNERS], records[n, CORNERS + 1])
+        for k in range(2, int(records[n, N_CORNERS])):
+            corner = CORNERS + 2 * k
+            q, r = (records[n, corner - 2], records[n, corner - 1]), (records[n, corner], records[n, corner + 1])
+            top, middle, bottom = _by_row(p, q, r)
+            long_slope, top_slope, low_slope = _slope(top, bottom), _slope(top, middle), _slope(middle, bottom)
+            first = int(math.ceil(max(top[1] - SLACK, 0.0)))
+            last = int(math.floor(min(bottom[1] + SLACK, height - 1.0)))
+            for row in range(first, last + 1):
+                y = min(max(float(row), top[1]), bottom[1])
+                x0 = top[0] + (y - top[1]) * long_slope
+                x1 = top[0] + (y - top[1]) * top_slope if y < middle[1] else middle[0] + (y - middle[1]) * low_slope
+                left = int(math.ceil(max(min(x0, x1) - SLACK, 0.0)))
+                right = int(math.floor(min(max(x0, x1) + SLACK, width - 1.0)))
+                base = at + dy * row
+                for x in range(left, right + 1):
+                    near = np.float32(base + dx * x)
+                    if near > depths[row, x]:
+                        depths[row, x] = near
+                        owners[row, x] = n
+
+
+@inlined
+def _by_row(p: Pair, q: Pair, r: Pair) -> tuple[Pair, Pair, Pair]:
+    """Return three points from the top of the picture to the bottom."""
     if p[1] > q[1]:
         p, q = q, p
     if q[1] > r[1]:
         q, r = r, q
     if p[1] > q[1]:
         p, q = q, p
-    depths, owners, records = canvas.depths, canvas.owners, canvas.records
-    height, width = depths.shape
-    first = int(math.ceil(max(p[1] - SLACK, 0.0)))
-    last = int(math.floor(min(r[1] + SLACK, height - 1.0)))
-    long_slope = (r[0] - p[0]) / (r[1] - p[1]) if r[1] > p[1] else 0.0
-    top_slope = (q[0] - p[0]) / (q[1] - p[1]) if q[1] > p[1] else 0.0
-    low_slope = (r[0] - q[0]) / (r[1] - q[1]) if r[1] > q[1] else 0.0
-    dx, dy, at = records[record, INVERSE_DEPTH], records[record, INVERSE_DEPTH + 1], records[record, INVERSE_DEPTH + 2]
-    for row in range(first, last + 1):
-        y = min(max(float(row), p[1]), r[1])
-        x0 = p[0] + (y - p[1]) * long_slope
-        x1 = p[0] + (y - p[1]) * top_slope if y < q[1] else q[0] + (y - q[1]) * low_slope
-        left = int(math.ceil(max(min(x0, x1) - SLACK, 0.0)))
-        right = int(math.floor(min(max(x0, x1) + SLACK, width - 1.0)))
-        base = at + dy * row
-        for x in range(left, right + 1):
-            near = np.float32(base + dx * x)
-            if near > depths[row, x]:
-                depths[row, x] = near
-                owners[row, x] = record
+    return p, q, r
 
 
 @inlined
-def _chunk_is_seen(
-    scene: Scene, chunk: int, pose: NDArray[np.float64], frustum: tuple[float, float, float, float, float]
-) -> bool:
-    far, tan_x, tan_y, slant_x, slant_y = frustum
-    radius = scene.spheres[chunk, 3]
-    right = up = forward = 0.0
-    for i in range(3):
-        away = scene.spheres[chunk, i] - pose[EYE + i]
-        right += away * pose[RIGHT + i]
-        up += away * pose[UP + i]
-        forward += away * pose[FORWARD + i]
-    if forward < NEAR_M - radius or forward > far + radius:
-        return False
-    is_beside: bool = abs(right) - forward * tan_x > radius * slant_x
-    is_above: bool = abs(up) - forward * tan_y > radius * slant_y
-    return not (is_beside or is_above)
-
-
-@kernel
-def draw_track(
-    scene: Scene, skin: Skin, pose: NDArray[np.float64], tangent: tuple[float, float], canvas: Canvas
-) -> int:
-    """Draw the chunks in view into the buffers of ``canvas`` and return the number of records used."""
-    height, width = canvas.depths.shape
-    tan_x, tan_y = tangent
-    frustum = (skin.far, tan_x, tan_y, math.sqrt(1.0 + tan_x * tan_x), math.sqrt(1.0 + tan_y * tan_y))
-    places, records, paints, projection = canvas.places, canvas.records, canvas.paints, canvas.projection
-    vertices, triangles, uvs = scene.vertices, scene.triangles, scene.uv
-    n = 0
-    for chunk in range(len(scene.spheres)):
-        if not _chunk_is_seen(scene, chunk, pose, frustum):
-            continue
-        for k in range(scene.vertex_start[chunk], scene.vertex_start[chunk + 1]):
-            _place(projection, vertices[k, 0], vertices[k, 1], vertices[k, 2], places, k)
-        for t in range(scene.triangle_start[chunk], scene.triangle_start[chunk + 1]):
-            a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            triangle = (a, b, c)
-            hidden = int(places[a, 2] < NEAR_M) + int(places[b, 2] < NEAR_M) + int(places[c, 2] < NEAR_M)
-            if hidden == 3 or (hidden == 0 and not _is_seen(places, triangle, height, width)):
-                continue
-            uv = (uvs[t, 0], uvs[t, 1], uvs[t, 2], uvs[t, 3], uvs[t, 4], uvs[t, 5])
-            side = _set_planes(places, triangle, uv, records, n)
-            if side == 0.0:
-                continue
-            face = 0 if side < 0.0 else 1
-            for i in range(4):
-                records[n, TONE + i] = skin.tones[t, face, i]
-            for i in range(4):
-                records[n, EDGES + i] = scene.edges[t, i]
-            paints[n] = scene.paints[t]
-            _paint_triangle(canvas, triangle, n)
-            n += 1
-    return n
-
-
-@kernel
-def draw_car(mesh: CarMesh, skin: Skin, car: NDArray[np.float64], canvas: Canvas, n: int) -> int:
-    """Draw the car into the buffers of ``canvas`` after ``n`` records, and return the number of records used."""
-    height, width = canvas.depths.shape
-    places, records = canvas.places, canvas.records
-    first = len(places) - len(mesh.vertices)
-    _place_car(mesh, car, canvas, first)
-    for t in range(len(mesh.triangles)):
-        a, b, c = first + mesh.triangles[t, 0], first + mesh.triangles[t, 1], first + mesh.triangles[t, 2]
-        if places[a, 2] < NEAR_M or places[b, 2] < NEAR_M or places[c, 2] < NEAR_M:
-            continue
-        if not _is_seen(places, (a, b, c), height, width):
-            continue
-        if _set_planes(places, (a, b, c), (0.0, 0.0, 0.0, 0.0, 0.0, 0.0), records, n) >= 0.0:
-            continue
-        facing = 0.0
-        for i in range(3):
-            normal = 0.0
-            for j in range(3):
-                normal += car[ROTATION + 3 * i + j] * mesh.normals[t, j]
-            facing += normal * skin.sun[i]
-        light = (skin.ambient + (1.0 - skin.ambient) * max(facing, 0.0)) * skin.exposure
-        if mesh.lamps[t] and car[BRAKE] > 0.0:
-            records[n, TONE], records[n, TONE + 1], records[n, TONE + 2] = 255.0, 70.0, 50.0
-        else:
-            for i in range(3):
-                records[n, TONE + i] = min(255.0, mesh.tones[t, i] * light)
-        canvas.paints[n] = PLAIN
-        _paint_triangle(canvas, (a, b, c), n)
-        n += 1
-    return n
-
-
-@kernel
-def _place_car(mesh: CarMesh, car: NDArray[np.float64], canvas: Canvas, first: int) -> None:
-    for k in range(len(mesh.vertices)):
-        part = mesh.parts[k]
-        left, up, forward = mesh.vertices[k, 0], mesh.vertices[k, 1], mesh.vertices[k, 2]
-        if part >= 0:
-            if part < 2:  # a wheel that steers turns about its upright axis
-                turn = -STEER_ANGLE * car[STEER]
-                scale = 1.0 / math.sqrt(1.0 + turn * turn)
-                left, forward = (left + turn * forward) * scale, (forward - turn * left) * scale
-            left += mesh.wheels[part, 0]
-            up += mesh.wheels[part, 1] - (car[WHEEL_ABSORB + part] - ABSORB_AT_REST_M)
-            forward += mesh.wheels[part, 2]
-        x = car[POSITION] + car[ROTATION] * left + car[ROTATION + 1] * up + car[ROTATION + 2] * forward
-        y = car[POSITION + 1] + car[ROTATION + 3] * left + car[ROTATION + 4] * up + car[ROTATION + 5] * forward
-        z = car[POSITION + 2] + car[ROTATION + 6] * left + car[ROTATION + 7] * up + car[ROTATION + 8] * forward
-        _place(canvas.projection, x, y, z, canvas.places, first + k)
+def _slope(p: Pair, q: Pair) -> float:
+    return (q[0] - p[0]) / (q[1] - p[1]) if q[1] > p[1] else 0.0

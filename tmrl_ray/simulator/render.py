@@ -18,7 +18,7 @@ from tmrl_ray.simulator.car_body import CarMesh, car_mesh
 from tmrl_ray.simulator.car_state import CarState
 from tmrl_ray.simulator.jit import kernel
 from tmrl_ray.simulator.look import STANDARD, Look
-from tmrl_ray.simulator.raster import RECORD_SIZE, SAMPLES, Canvas, Skin, draw_car, draw_track, project, tangents
+from tmrl_ray.simulator.raster import RECORD_SIZE, SAMPLES, Canvas, Skin, add_car, add_track, fill, project, tangents
 from tmrl_ray.simulator.scene import Scene, scene_of
 from tmrl_ray.simulator.shading import grey_of_bgra, shade, view_of
 from tmrl_ray.simulator.track import Material, Paint, Track
@@ -94,10 +94,11 @@ def _draw(scene: Scene, mesh: CarMesh, skin: Skin, canvas: Canvas, car: CarState
     focal = project(pose, tangent, height, width, canvas.projection)
     canvas.depths[:] = 1.0 / skin.far
     canvas.owners[:] = -1
-    n = draw_track(scene, skin, pose, tangent, canvas)
+    n = add_track(scene, skin, pose, tangent, canvas)
     shows_car = camera != INTERNAL
     if shows_car:
-        draw_car(mesh, skin, car, canvas, n)
+        n = add_car(mesh, skin, car, canvas, n)
+    fill(canvas, n)
     view = view_of(skin, pose, (focal[0], focal[1], height, width), car, scene.ground_y, shows_car)
     shade(canvas, view, bgra)
 
@@ -110,9 +111,9 @@ def _canvas(scene: Scene, mesh: CarMesh, height: int, width: int) -> Canvas:
         owners=np.zeros((height, width), dtype=np.int32),
         records=np.zeros((records, RECORD_SIZE)),
         paints=np.zeros(records, dtype=np.int32),
+        sheets=np.zeros(records, dtype=np.int32),
         places=np.zeros((len(scene.vertices) + len(mesh.vertices), 5)),
         projection=np.zeros((3, 4)),
-        corners=np.zeros((4, 2)),
     )
 
 

@@ -20,6 +20,8 @@ CHUNK_M = 40.0
 """Side of a chunk: small enough that few triangles outside the view are touched, and a few hundred on a long track."""
 LARGE_M = 80.0
 """A triangle wider than this (ground) is a chunk of its own, so that it does not blow up the sphere of others."""
+SHEET_TURN = 0.1
+"""Triangles whose normals differ by less, in each component, are shaded as one sheet where they meet."""
 SAME_ROW_M = 0.01
 """Two neighbouring vertices whose v differ by less are in one row across the road."""
 
@@ -41,6 +43,8 @@ class Scene(NamedTuple):
     """(F,) :class:`~tmrl_ray.simulator.track.Material`."""
     normals: NDArray[np.float64]
     """(F, 3) unit normals, out of the front."""
+    sheets: NDArray[np.int32]
+    """(F,) the same number for triangles of one paint and material that face nearly the same way."""
     spheres: NDArray[np.float64]
     """(K, 4) centre and radius of each chunk, metres."""
     vertex_start: NDArray[np.int32]
@@ -69,7 +73,9 @@ def scene_of(track: Track) -> Scene:
     triangle_start = np.searchsorted(chunk_of, np.arange(n_chunks + 1))
 
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    length = np.linalg.norm(cross, axis=1, keepdims=True)
+    length = np.sqrt((cross**2).sum(axis=1, keepdims=True))
+    normals = cross / np.where(length > 0, length, 1.0)
+    kinds = np.column_stack([track.paints[drawn], track.materials[drawn], np.round(normals / SHEET_TURN)])
     return Scene(
         vertices=np.ascontiguousarray(vertices, dtype=np.float64),
         triangles=index.reshape(-1, 3).astype(np.int32),
@@ -77,7 +83,8 @@ def scene_of(track: Track) -> Scene:
         edges=_road_edges(track)[drawn],
         paints=track.paints[drawn],
         materials=track.materials[drawn],
-        normals=cross / np.where(length > 0, length, 1.0),
+        normals=normals,
+        sheets=np.unique(kinds, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int32),
         spheres=_spheres(vertices, vertex_start),
         vertex_start=vertex_start.astype(np.int32),
         triangle_start=triangle_start.astype(np.int32),

@@ -19,7 +19,7 @@ from tmrl_ray.simulator.raster import SAMPLES, Canvas, Skin
 
 Triple = tuple[float, float, float]
 Quadruple = tuple[float, float, float, float]
-Planes = tuple[float, float, float, float, float, float, float, float, float]
+Planes = tuple[Triple, Triple, Triple]
 
 SHADOW_DEPTH_M = 14.0  # how far below the car its shadow reaches; it fades with the height
 SHADOW = 0.5  # how much of the light it takes, right under the car
@@ -28,6 +28,7 @@ SHADOW_REACH_M = 4.0  # half its length and its widest blur
 SKY_STEEPNESS = 1.6  # the sky has its top colour from 39 degrees upwards
 SKY = 101  # not a paint of tracks: no triangle was drawn here
 ALL_SAMPLES = 15
+SHEET_DEPTH = 0.2  # share by which the depths of two samples differ at most where they are drawn as one sheet
 LEAST_PIXEL_M = 1e-4  # a pixel is taken to be this wide at least, where a pattern is divided by it
 
 
@@ -78,32 +79,29 @@ def shade(canvas: Canvas, view: View, bgra: NDArray[np.uint8]) -> None:
     those that the pixel shows is textured once, at the middle of its own samples.
     """
     height, width = bgra.shape[0], bgra.shape[1]
-    owners, records, paints = canvas.owners, canvas.records, canvas.paints
+    owners, depths, records = canvas.owners, canvas.depths, canvas.records
+    paints, sheets = canvas.paints, canvas.sheets
     for row in range(height):
         for column in range(width):
             x, y = SAMPLES * column, SAMPLES * row
-            samples = (owners[y, x], owners[y, x + 1], owners[y + 1, x], owners[y + 1, x + 1])
+            a, b, c, d = owners[y, x], owners[y, x + 1], owners[y + 1, x], owners[y + 1, x + 1]
+            is_one = a == b and a == c and a == d
+            if not is_one and min(a, b, c, d) >= 0 and sheets[a] == sheets[b] == sheets[c] == sheets[d]:
+                near, far = depths[y, x], depths[y + 1, x + 1]
+                is_one = abs(near - far) < SHEET_DEPTH * near
             red = green = blue = 0.0
             done = 0
             while done != ALL_SAMPLES:
-                n, mask, share, across, down = _next_owner(samples, done)
+                n, mask, share, across, down = _next_owner((a, b, c, d), done, is_one)
                 done |= mask
-                at = (x + across, y + down)
                 i = max(n, 0)
                 z_plane = (records[i, 0], records[i, 1], records[i, 2])
-                planes = (
-                    *z_plane,
-                    records[i, 3],
-                    records[i, 4],
-                    records[i, 5],
-                    records[i, 6],
-                    records[i, 7],
-                    records[i, 8],
-                )
+                u_plane = (records[i, 3], records[i, 4], records[i, 5])
+                v_plane = (records[i, 6], records[i, 7], records[i, 8])
                 tone = (records[i, 9], records[i, 10], records[i, 11], records[i, 12])
                 edges = (records[i, 13], records[i, 14], records[i, 15], records[i, 16])
-                paint = paints[n] if n >= 0 else SKY
-                colour = _point(view, at, paint, planes, tone, edges)
+                paint = paints[i] if n >= 0 else SKY
+                colour = _point(view, (x + across, y + down), paint, (z_plane, u_plane, v_plane), tone, edges)
                 red += colour[0] * share
                 green += colour[1] * share
                 blue += colour[2] * share
@@ -113,11 +111,17 @@ def shade(canvas: Canvas, view: View, bgra: NDArray[np.uint8]) -> None:
             bgra[row, column, 3] = 255
 
 
-@kernel
-def _next_owner(samples: tuple[int, int, int, int], done: int) -> tuple[int, int, float, float, float]:
-    """Return the first owner among the samples that are not done: record, bits, share, and middle of its samples."""
+@inlined
+def _next_owner(samples: tuple[int, int, int, int], done: int, is_one: bool) -> tuple[int, int, float, float, float]:
+    """Return the first owner among the samples that are not done: record, bits, share, and middle of its samples.
+
+    Args:
+        samples: owners of the four.
+        done: bits of those that are drawn.
+        is_one: whether they are all drawn as the first.
+    """
     a, b, c, d = samples
-    if a == b and a == c and a == d:
+    if is_one:
         return a, ALL_SAMPLES, 1.0, 0.5, 0.5
     n = a if not done & 1 else b if not done & 2 else c if not done & 4 else d
     in_a, in_b, in_c, in_d = int(a == n), int(b == n), int(c == n), int(d == n)
@@ -125,7 +129,7 @@ def _next_owner(samples: tuple[int, int, int, int], done: int) -> tuple[int, int
     return n, in_a + 2 * in_b + 4 * in_c + 8 * in_d, 0.25 * count, (in_b + in_d) / count, (in_c + in_d) / count
 
 
-@kernel
+@inlined
 def _byte(value: float) -> np.uint8:
     return np.uint8(int(min(255.0, max(0.0, value + 0.5))))
 
@@ -158,8 +162,8 @@ def _point(
     z = rise / ray_y if ray_y < 0.0 and rise < 0.0 else math.inf
     ground = True
     if paint != SKY:
-        own_z = 1.0 / (planes[0] * x + planes[1] * y + planes[2])
-        if own_z <= z:
+        own_z = 1.0 / (planes[0][0] * x + planes[0][1] * y + planes[0][2])
+        if 0.0 < own_z <= z:
             z = own_z
             ground = False
     fog = z * z * length2 * view.fog_per_m2
@@ -204,11 +208,11 @@ def _sky(view: View, rise: float) -> Triple:
 def _on_triangle(at: Triple, planes: Planes) -> Quadruple:
     """Return u and v of a triangle at a sample (x, y) and a depth, and the width of a pixel along them, metres."""
     x, y, z = at
-    z_across, z_down, _, u_across, u_down, u_first, v_across, v_down, v_first = planes
+    (z_across, z_down, _), (u_across, u_down, u_first), (v_across, v_down, v_first) = planes
     u = (u_across * x + u_down * y + u_first) * z
     v = (v_across * x + v_down * y + v_first) * z
-    wide = SAMPLES * z * (abs(u_across - u * z_across) + abs(u_down - u * z_down))
-    long = SAMPLES * z * (abs(v_across - v * z_across) + abs(v_down - v * z_down))
+    wide = SAMPLES * z * _extent(u_across - u * z_across, u_down - u * z_down)
+    long = SAMPLES * z * _extent(v_across - v * z_across, v_down - v * z_down)
     return u, v, max(wide, LEAST_PIXEL_M), max(long, LEAST_PIXEL_M)
 
 
@@ -217,10 +221,20 @@ def _on_ground(view: View, ray: Triple, z: float) -> Quadruple:
     """Return x and z where a ray meets the endless ground, and the width of a pixel along them, metres."""
     inverse = 1.0 / ray[1]
     across, down = view.right[1] * inverse, view.down[1] * inverse
-    wide = SAMPLES * z * (abs(view.right[0] - ray[0] * across) + abs(view.down[0] - ray[0] * down))
-    long = SAMPLES * z * (abs(view.right[2] - ray[2] * across) + abs(view.down[2] - ray[2] * down))
+    wide = SAMPLES * z * _extent(view.right[0] - ray[0] * across, view.down[0] - ray[0] * down)
+    long = SAMPLES * z * _extent(view.right[2] - ray[2] * across, view.down[2] - ray[2] * down)
     u, v = view.eye[0] + ray[0] * z, view.eye[2] + ray[2] * z
     return u, v, max(wide, LEAST_PIXEL_M), max(long, LEAST_PIXEL_M)
+
+
+@inlined
+def _extent(across: float, down: float) -> float:
+    """Return the width over which to average what changes by ``across`` and ``down`` from pixel to pixel.
+
+    Nearly the length of the two together; a pixel that a line crosses at a slant is not blurred twice.
+    """
+    across, down = abs(across), abs(down)
+    return max(across, down) + 0.35 * min(across, down)
 
 
 @inlined
