@@ -76,10 +76,7 @@ class DrivingLine:
     @cached_property
     def curvature(self) -> Floats:
         """(N, 3) change of direction per metre."""
-        reach = self._reach
-        turned = self._difference(self.tangents)
-        metres = self._shifted(self._unrolled, reach) - self._shifted(self._unrolled, -reach)
-        return turned / np.maximum(metres, 1e-6)[:, None]
+        return self._difference(self.tangents) / self._stride_m[:, None]
 
     @cached_property
     def bend(self) -> Floats:
@@ -90,9 +87,7 @@ class DrivingLine:
     @cached_property
     def bend_growth(self) -> Floats:
         """(N,) change of ``bend`` per metre, 1/m2."""
-        reach = self._reach
-        metres = self._shifted(self._unrolled, reach) - self._shifted(self._unrolled, -reach)
-        growth: Floats = self._difference(self.bend) / np.maximum(metres, 1e-6)
+        growth: Floats = self._difference(self.bend) / self._stride_m
         return growth
 
     @cached_property
@@ -107,26 +102,22 @@ class DrivingLine:
         on_road: NDArray[np.bool_] = self.materials != NOTHING
         return on_road
 
-    @property
-    def _reach(self) -> int:
-        return max(1, round(SMOOTHING_M / SPACING_M))
-
     @cached_property
-    def _unrolled(self) -> Floats:
-        return self.along
+    def _stride_m(self) -> Floats:
+        """(N,) metres between the two points whose difference stands for a change at each point."""
+        stride = self._difference(self.along)
+        stride[stride < 0] += self.length_m  # over the seam of a closed line
+        return np.asarray(np.maximum(stride, 1e-6))
 
     def _shifted(self, values: Floats, by: int) -> Floats:
         """Return ``values`` of the point ``by`` places on: round a closed line, else that of the end."""
         places = np.arange(len(values)) + by
-        if not self.closed:
-            return values[np.clip(places, 0, len(values) - 1)]
-        shifted = values[places % len(values)]
-        if values is self._unrolled:
-            shifted = shifted + self.length_m * (places // len(values))
-        return shifted
+        return values[places % len(values) if self.closed else np.clip(places, 0, len(values) - 1)]
 
     def _difference(self, values: Floats) -> Floats:
-        return self._shifted(values, self._reach) - self._shifted(values, -self._reach)
+        """Return by how much ``values`` change from ``SMOOTHING_M`` before each point to as far after it."""
+        reach = max(1, round(SMOOTHING_M / SPACING_M))
+        return self._shifted(values, reach) - self._shifted(values, -reach)
 
     def beside(self, offsets: Floats) -> DrivingLine:
         """Return the line that runs ``offsets`` (N,) metres to the left of this one, on the same road."""
