@@ -9,10 +9,14 @@
     │   ├── LineError            a reference line, or what is asked of it
     │   ├── GbxError             a .Challenge.Gbx or .Replay.Gbx file
     │   ├── ScriptError          a TMInterface inputs script
-    │   └── StateError           the bytes of a simulation state
+    │   ├── StateError           the bytes of a simulation state
+    │   └── RunError             the folder of a run: the message says what to type
     ├── DataError                what another process of ours handed over, or left behind, cannot be used
     │   ├── ChunkError             experience of a collector: refuse it and go on
-    │   └── RingError              a ring of experience: do not attach to it, fill a new one from a checkpoint
+    │   ├── RingError              a ring of experience: do not attach to it, fill a new one from a checkpoint
+    │   └── CheckpointError        a checkpoint: stop; the message says what to type to go on
+    ├── NotSavedError            something could not be written: go on, what was there before is whole; try later
+    ├── PeerUnavailableError     another process of ours does not answer (yet): ask again, with back-off
     └── GameError                something between us and a game
         ├── GameUnavailableError   nothing answers (yet): connect again, with back-off
         ├── GameLostError          the game hung, died or talks nonsense: relaunch it
@@ -72,6 +76,10 @@ class StateError(InvalidInputError):
     """Bytes are not a simulation state."""
 
 
+class RunError(InvalidInputError):
+    """The folder of a run is not there, is there already, or is in use."""
+
+
 class DataError(TmrlError):
     """What another process of ours handed over, or left behind, cannot be used."""
 
@@ -82,6 +90,18 @@ class ChunkError(DataError):
 
 class RingError(DataError):
     """A ring of experience is damaged, of another layout, or in use by another writer."""
+
+
+class CheckpointError(DataError):
+    """A checkpoint is damaged, of another run or network, or of a newer format. Never start afresh because of it."""
+
+
+class NotSavedError(TmrlError):
+    """Something could not be written, to a full disk for example. What was there before is whole: go on, try later."""
+
+
+class PeerUnavailableError(TmrlError):
+    """Another process of ours does not answer, or is not there at the moment. Ask again with back-off."""
 
 
 class GameError(TmrlError):

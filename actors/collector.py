@@ -1,0 +1,383 @@
+"""A collector: drives races in one game with the newest weights, and sends what it sees to the replay buffer.
+
+The loop in which it is used::
+
+    collector = Collector(3, settings, driving, ports, run_seed=0)
+    while (report := collector.run_once()) is not None:
+        print(report.map, report.finish_time_ms)
+
+``run`` is the same in smaller turns, for whoever has something else to do between decisions. An actor with several
+games runs a collector for each, in threads (``actors.collector_threads``): games and the network let go of the
+interpreter while they compute.
+
+Whatever happens to the game costs the race in progress and a pause that grows with each loss; a game that is lost again
+and again puts the collector into quarantine, with the reason in its heartbeat.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import wait
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+import numpy as np
+
+from actors.courses import Course, CourseCycle, Starts
+from actors.game_keeper import GameKeeper
+from actors.messages import CollectorState, Heartbeat
+from actors.race_report import RaceContext, RaceFigures, RaceReport, report_race
+from actors.sender import ChunkSender, ExperienceSink
+from actors.weight_fetcher import ActingPolicy, WeightFetcher
+from actors.weight_store import WeightSource
+from tmrl_ray.config.collector import CollectorSettings, StartSettings
+from tmrl_ray.config.race import CutOffSettings
+from tmrl_ray.errors import GameLostError, GameRefusedError
+from tmrl_ray.experience.chunk import Chunk, ChunkFormat
+from tmrl_ray.experience.chunk_builder import ChunkBuilder, TdErrors
+from tmrl_ray.game.interface import Game
+from tmrl_ray.iqn.policy import GREEDY, Exploration
+from tmrl_ray.racing.episode import SavedState
+from tmrl_ray.racing.observation_layout import ObservationLayout
+from tmrl_ray.racing.rollout import Rollout, rollout
+
+log = logging.getLogger(__name__)
+
+MOST_REPORTS = 256
+"""Reports that are kept for whoever takes them; the oldest make way."""
+WAIT_S = 0.1
+"""The longest that one turn of waiting takes, so that a heartbeat never looks dead."""
+
+
+class Turn(Enum):
+    """What a collector did in one turn."""
+
+    DECIDED = auto()
+    RACED = auto()
+    """A race has ended, and its report is there."""
+    WAITING = auto()
+    """It has nothing to do until somebody answers; call ``wait``, or do something else."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """All that a collector reaches beyond itself."""
+
+    game: GameKeeper
+    sink: ExperienceSink
+    weights: WeightSource
+    clock: Callable[[], float] = time.monotonic
+    """Tells seconds."""
+    sleep: Callable[[float], None] = time.sleep
+    """Waits so many seconds."""
+
+
+@dataclass(frozen=True)
+class Driving:
+    """What a collector drives, and how races are seen."""
+
+    courses: Sequence[Course]
+    """The cycle of maps."""
+    layout: ObservationLayout
+    """Which floats are observed."""
+    cut_offs: CutOffSettings
+    """When a race is given up."""
+    make_policy: Callable[[int], ActingPolicy]
+    """Makes the policy, given the seed of all that it leaves to chance."""
+    format: ChunkFormat
+    """Of the chunks."""
+    td_errors: TdErrors | None = None
+    """Fills the TD errors of a chunk; None: they stay unknown."""
+
+
+@dataclass
+class _Race:
+    """A race that is being driven."""
+
+    course: Course
+    context: RaceContext
+    rollout: Rollout
+    start: SavedState | None
+    figures: RaceFigures = field(default_factory=RaceFigures)
+    saved: list[SavedState] = field(default_factory=list)
+
+
+class _Stopped(Exception):
+    """It was told to stop."""
+
+
+class _Life:
+    """What a collector has from its first incarnation on; only the builder changes with each."""
+
+    def __init__(self, policy: ActingPolicy, fetcher: WeightFetcher, builder: ChunkBuilder, starts_seed: int) -> None:
+        self.policy = policy
+        self.fetcher = fetcher
+        self.builder = builder
+        self._starts_seed = starts_seed
+        self._starts: dict[str, Starts] = {}
+
+    def starts(self, course: Course, settings: StartSettings) -> Starts:
+        """Return where races on the course's map start."""
+        name = course.entry.map
+        if name not in self._starts:
+            self._starts[name] = Starts(settings, course.line, self._starts_seed + len(self._starts))
+        return self._starts[name]
+
+
+class Collector:
+    """Drives one game; see the module for the loop in which it is used.
+
+    Equal seeds, numbers and incarnations drive equal races, as far as the game allows.
+
+    Args:
+        number: of this collector in its pool.
+        settings: how it explores, starts races and ships chunks.
+        driving: what is driven.
+        ports: the game, the replay buffer and the weights.
+        run_seed: seed of the run.
+    """
+
+    def __init__(
+        self, number: int, settings: CollectorSettings, driving: Driving, ports: Ports, *, run_seed: int
+    ) -> None:
+        self.number = number
+        self.settings = settings
+        self.state = CollectorState.STARTING
+        self.reason = ""
+        """Why it is quarantined, or what happened to the game last."""
+        self._driving = driving
+        self._ports = ports
+        self._run_seed = run_seed
+        layout_hash = driving.format.layout.hash
+        self._sender = ChunkSender(
+            ports.sink, number, layout_hash, reply_s=settings.reply_s, clock=ports.clock, sleep=ports.sleep
+        )
+        self._cycle = CourseCycle(driving.courses, offset=number)
+        self._reports: deque[RaceReport] = deque(maxlen=MOST_REPORTS)
+        self._stopping = False
+        self._beats = self._races = self._env_steps = 0
+        self._sent_s = 0.0  # when the last chunk was sent, or the race began
+        self._life: _Life | None = None
+        self._turns = self._drive()
+
+    def run(self) -> Iterator[Turn]:
+        """Return the turns: one for each decision, race and moment of waiting, until it is stopped or quarantined."""
+        return self._turns
+
+    def run_once(self) -> RaceReport | None:
+        """Drive to the end of a race and return its report; None: it was stopped, or is in quarantine."""
+        for turn in self._turns:
+            if turn is Turn.RACED:
+                return self._reports[-1]
+            if turn is Turn.WAITING:
+                self.wait()
+        return None
+
+    def wait(self) -> None:
+        """Wait a moment, or less if somebody answers."""
+        fetch = None if self._life is None else self._life.fetcher.future
+        if fetch is not None:
+            wait([fetch], timeout=WAIT_S)
+        else:
+            self._sender.wait(WAIT_S)
+
+    def stop(self) -> None:
+        """Drive no more: give the race up, send what is left of it and wait until all has arrived. Any thread may."""
+        self._stopping = True
+
+    def take_reports(self) -> list[RaceReport]:
+        """Return the reports of races since the last call, the newest ``MOST_REPORTS`` of them. Any thread may."""
+        return [self._reports.popleft() for _ in range(len(self._reports))]
+
+    def heartbeat(self) -> Heartbeat:
+        """Return how it is. Any thread may ask."""
+        return Heartbeat(
+            collector=self.number,
+            incarnation=self._sender.incarnation or 0,
+            state=self.state,
+            beats=self._beats,
+            env_steps=self._env_steps,
+            races=self._races,
+            policy_version=0 if self._life is None else self._life.policy.version,
+            game_losses=self._ports.game.losses,
+            dropped_chunks=self._sender.refused,
+            resent_chunks=self._sender.resent,
+            reason=self.reason,
+        )
+
+    def _drive(self) -> Iterator[Turn]:
+        ended = CollectorState.STOPPED
+        try:
+            while True:
+                life = yield from self._enlisted()
+                yield from self._hold_until_credit(life)
+                life.fetcher.ask(self._newest_version)
+                while life.fetcher.is_waiting:
+                    yield from self._wait_a_turn()
+                    life.fetcher.poll()
+                yield from self._race(life, self._cycle.next())
+        except _Stopped:
+            pass
+        except GameRefusedError as error:
+            log.error("collector %d is quarantined: %s", self.number, error)
+            self.reason = str(error)
+            ended = CollectorState.QUARANTINED
+        finally:
+            self._ports.game.close()
+        yield from self._drain()
+        self.state = ended
+
+    def _enlisted(self) -> Generator[Turn, None, _Life]:
+        """Get an incarnation where there is none, and become it."""
+        sender, driving = self._sender, self._driving
+        while sender.incarnation is None:
+            sender.enlist()
+            if sender.incarnation is None:
+                yield from self._wait_a_turn()
+        builder = ChunkBuilder(driving.format, self.number, sender.incarnation, td_errors=driving.td_errors)
+        if self._life is None:
+            seeds = np.random.SeedSequence((self._run_seed, self.number, sender.incarnation)).generate_state(2)
+            policy, patience_s, clock = driving.make_policy(int(seeds[0])), self.settings.fetch_s, self._ports.clock
+            fetcher = WeightFetcher(self._ports.weights, policy, self.number, patience_s=patience_s, clock=clock)
+            self._life = _Life(policy, fetcher, builder, int(seeds[1]))
+        elif self._life.builder.incarnation != sender.incarnation:
+            self._life.builder = builder
+        return self._life
+
+    def _race(self, life: _Life, course: Course) -> Iterator[Turn]:
+        """Drive a race, if there is a game to drive it in."""
+        self.state = CollectorState.STARTING
+        try:
+            game = self._ports.game.game()
+            game.load_map(course.entry.map)
+            race = self._begin(life, course, game)
+            self.state = CollectorState.RACING
+            yield from self._follow(life, race)
+        except GameLostError as error:  # between races, or before the first step: there is nothing to keep
+            self._lost(error)
+
+    def _begin(self, life: _Life, course: Course, game: Game) -> _Race:
+        entry, policy, driving = course.entry, life.policy, self._driving
+        start = life.starts(course, self.settings.starts).draw() if entry.exploration else None
+        policy.reset()
+        policy.exploration = self._exploration() if entry.exploration else GREEDY
+        context = RaceContext(
+            collector=self.number,
+            incarnation=life.builder.incarnation,
+            race_id=self._races,
+            map=entry.name,
+            exploration=entry.exploration,
+            stored=entry.fill_buffer,
+            epsilon=policy.exploration.epsilon,
+            first_version=policy.version,
+        )
+        driven = rollout(game, policy, course.line, layout=driving.layout, cut_offs=driving.cut_offs, start=start)
+        self._sent_s = self._ports.clock()
+        return _Race(course, context, driven, start)
+
+    def _follow(self, life: _Life, race: _Race) -> Iterator[Turn]:
+        """Take in the steps of a race and its end."""
+        context, starts = race.context, life.starts(race.course, self.settings.starts)
+        version = context.first_version
+        for step in race.rollout:
+            self._beats += 1
+            self._env_steps += 1
+            race.figures.add(step)
+            if context.stored:
+                yield from self._send(life.builder.add(step, policy_version=version))
+            if context.exploration and starts.is_due(step.race_time_ms, race.saved):
+                race.saved.append(race.rollout.save())
+            yield Turn.DECIDED
+            yield from self._between_decisions(life, race)
+            if self._sender.incarnation != context.incarnation:
+                life.builder.discard()
+                return
+            version = life.policy.version
+        end = race.rollout.end
+        if context.stored:
+            yield from self._send(life.builder.end(end))
+        if context.exploration:
+            starts.finished(race.start, race.saved, end)
+        self._races += 1
+        self._reports.append(report_race(context, race.figures, end, version))
+        yield Turn.RACED
+        if end.lost is not None:
+            self._lost(end.lost)
+
+    def _between_decisions(self, life: _Life, race: _Race) -> Iterator[Turn]:
+        if self._stopping:
+            raise _Stopped
+        self._sender.poll()
+        if self.settings.weights_at == "decision":
+            life.fetcher.poll()
+            life.fetcher.ask(self._newest_version)
+        if race.context.exploration:
+            life.policy.exploration = self._exploration()
+        if not race.context.stored:
+            return
+        flush_s, now_s = self.settings.flush_s, self._ports.clock()
+        if flush_s is not None and now_s - self._sent_s >= flush_s:
+            yield from self._send(life.builder.flush())
+        if self.settings.pause_at == "decision":
+            yield from self._hold_until_credit(life)
+        race.figures.waited_s += self._ports.clock() - now_s
+
+    def _hold_until_credit(self, life: _Life) -> Iterator[Turn]:
+        """Go on when the learner has kept up; what can be sent is sent before, since it may be all that it needs."""
+        while not self._sender.may_act(max(0, life.builder.held_rows - self._driving.format.look_ahead)):
+            yield from self._send(life.builder.flush())
+            self._sender.ask()
+            yield from self._wait_a_turn()
+
+    def _send(self, chunks: list[Chunk]) -> Iterator[Turn]:
+        for chunk in chunks:
+            while self._sender.is_full:
+                yield from self._wait_a_turn()
+            self._sender.send(chunk)
+            self._sent_s = self._ports.clock()
+
+    def _drain(self) -> Iterator[Turn]:
+        """Send what is left, and wait until all of it has arrived."""
+        self.state = CollectorState.DRAINING
+        unsent = [] if self._life is None else self._life.builder.flush()
+        while unsent or not self._sender.is_empty:
+            if unsent and not self._sender.is_full:
+                self._sender.send(unsent.pop())
+                continue
+            self._beats += 1
+            yield Turn.WAITING
+            self._sender.poll()
+
+    def _wait_a_turn(self) -> Iterator[Turn]:
+        self._beats += 1
+        before, self.state = self.state, CollectorState.WAITING
+        yield Turn.WAITING
+        self.state = before
+        if self._stopping:
+            raise _Stopped
+        self._sender.poll()
+
+    def _lost(self, error: GameLostError) -> None:
+        self.reason = str(error)
+        self.state = CollectorState.STARTING
+        self._ports.game.lost(error)
+
+    def _exploration(self) -> Exploration:
+        settings = self.settings.exploration
+        env_steps = 0 if self._sender.standing is None else self._sender.standing.env_steps
+        factor = settings.multipliers[self.number % len(settings.multipliers)]
+        epsilon = min(1.0, factor * settings.epsilon.at(env_steps, speed=settings.schedule_speed))
+        boltzmann = factor * settings.epsilon_boltzmann.at(env_steps, speed=settings.schedule_speed)
+        return Exploration(
+            epsilon=epsilon,
+            epsilon_boltzmann=min(1.0 - epsilon, boltzmann),
+            boltzmann_noise=settings.boltzmann_noise,
+            noisy_layers=settings.noisy_layers,
+        )
+
+    @property
+    def _newest_version(self) -> int:
+        return 0 if self._sender.standing is None else self._sender.standing.policy_version

@@ -1,0 +1,113 @@
+"""Brings newer weights to a policy, without making it wait for longer than it wants to."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Protocol
+
+from actors.weight_store import Weights, WeightSource
+from tmrl_ray.errors import DataError, PeerUnavailableError
+from tmrl_ray.iqn.policy import Exploration
+from tmrl_ray.racing.rollout import Policy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+
+class ActingPolicy(Policy, Protocol):
+    """A policy whose weights and exploration can be changed; :class:`~tmrl_ray.iqn.policy.IQNPolicy` is one."""
+
+    version: int
+    exploration: Exploration
+
+    def load(self, weights: Mapping[str, Tensor], *, version: int) -> None:
+        """Act with other weights from now on."""
+
+    def reset(self) -> None:
+        """Forget what was seen: a race begins."""
+
+
+class WeightFetcher:
+    """Fetches weights for one policy.
+
+    The loop in which it is used::
+
+        fetcher.ask(newest_version)
+        while fetcher.is_waiting:
+            fetcher.poll()
+
+    Args:
+        source: where weights come from.
+        policy: what they are for.
+        collector: who acts.
+        patience_s: after this time without an answer the policy goes on with what it has.
+        clock: tells monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        source: WeightSource,
+        policy: ActingPolicy,
+        collector: int,
+        *,
+        patience_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.future: Future[Weights | None] | None = None
+        """The answer that is awaited."""
+        self.failures = 0
+        """How often no weights came, or damaged ones."""
+        self._source = source
+        self._policy = policy
+        self._collector = collector
+        self._patience_s = patience_s
+        self._clock = clock
+        self._due_s = 0.0
+        self._has_asked = False
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an answer is awaited."""
+        return self.future is not None
+
+    def ask(self, newest_version: int) -> None:
+        """Ask for weights if there are newer ones, as far as is known; the first time in any case."""
+        if self.future is None and (newest_version > self._policy.version or not self._has_asked):
+            self._has_asked = True
+            self.future = self._source.fetch_if_newer(self._policy.version)
+            self._due_s = self._clock() + self._patience_s
+            self.poll()
+
+    def poll(self) -> None:
+        """Load the weights if they came, and wait no longer if that took too long."""
+        future = self.future
+        if future is None:
+            return
+        if future.done():
+            self.future = None
+            self._take(future)
+        elif self._clock() >= self._due_s:
+            log.warning("no weights in %g s: collector %d goes on with what it has", self._patience_s, self._collector)
+            self.failures += 1
+            future.cancel()
+            self.future = None
+
+    def _take(self, future: Future[Weights | None]) -> None:
+        error = future.exception()
+        if error is not None and not isinstance(error, PeerUnavailableError):
+            raise error
+        try:
+            weights = None if error is not None else future.result()
+            if weights is not None:
+                self._policy.load(weights.tensors(), version=weights.version)
+                self._source.acknowledge(self._collector, weights.version)
+        except DataError as damage:
+            error = damage
+        if error is not None:
+            log.warning("collector %d goes on with the weights that it has: %s", self._collector, error)
+            self.failures += 1

@@ -1,0 +1,86 @@
+"""Settings of the collectors: how they explore, where their races start, and how they ship what they see.
+
+Defaults are those of the public TMNF agents where these exist.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+from tmrl_ray.config.schedule import ScheduleSettings
+from tmrl_ray.config.settings import Settings
+
+
+class ExplorationSettings(Settings):
+    """How collectors stray from what the policy holds for the best, over env steps of the whole run."""
+
+    epsilon: ScheduleSettings = ScheduleSettings(
+        kind="log_linear", points=((0, 1.0), (50_000, 1.0), (300_000, 0.1), (3_000_000, 0.03))
+    )
+    """Probability of an action by chance."""
+    epsilon_boltzmann: ScheduleSettings = ScheduleSettings(kind="log_linear", points=((0, 0.15), (3_000_000, 0.03)))
+    """Probability of the best action by values to which noise was added."""
+    boltzmann_noise: NonNegativeFloat = 0.01
+    """Standard deviation of that noise, in units of the return."""
+    multipliers: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (1.0,)
+    """Both probabilities are multiplied by one of these, in turn by the collector's number."""
+    noisy_layers: bool = False
+    """Whether the noise of the network's noisy layers acts while exploring."""
+    schedule_speed: PositiveFloat = 1.0
+    """Multiplies the env steps of the schedules: larger means slower."""
+
+
+class StartSettings(Settings):
+    """Where races that explore start: shares of the kinds of start, and how states are kept for them."""
+
+    race_start: NonNegativeFloat = 1.0
+    """Share of races from the start line."""
+    uniform: NonNegativeFloat = 0.0
+    """Share from anywhere along the line that was reached."""
+    near_best: NonNegativeFloat = 0.0
+    """Share from anywhere on the way of the collector's best race."""
+    reverse_curriculum: NonNegativeFloat = 0.0
+    """Share from just before the goal, ever farther from it while that succeeds."""
+    stretch_m: PositiveFloat = 20.0
+    """States are kept evenly over stretches of this length."""
+    per_stretch: PositiveInt = 8
+    """How many states are kept in each stretch."""
+    save_every_ms: Annotated[int, Field(ge=10)] = 500
+    """Race time between two states that are saved."""
+
+    @model_validator(mode="after")
+    def _some_start(self) -> Self:
+        if self.race_start + self.uniform + self.near_best + self.reverse_curriculum <= 0:
+            raise ValueError("all shares are 0, so that no race could start: set race_start: 1")
+        return self
+
+    @property
+    def saves_states(self) -> bool:
+        """Whether any race starts elsewhere than at the start line."""
+        return self.uniform + self.near_best + self.reverse_curriculum > 0
+
+
+class CollectorSettings(Settings):
+    """The collectors."""
+
+    count: PositiveInt = 1
+    """How many there are at first; may be changed while the run goes on."""
+    games: PositiveInt = 1
+    """Games in each, driven at the same time."""
+    exploration: ExplorationSettings = ExplorationSettings()
+    """How they explore."""
+    starts: StartSettings = StartSettings()
+    """Where their races start."""
+    weights_at: Literal["race_start", "decision"] = "race_start"
+    """When newer weights are fetched: before a race starts, or also in its midst, at a decision."""
+    pause_at: Literal["decision", "race_start"] = "decision"
+    """Where a collector waits when it is ahead of the learner. A real game that is kept waiting in its race for longer
+    than its time-out is lost: use race_start there."""
+    flush_s: PositiveFloat | None = 2.0
+    """What was seen is sent after this time at the latest; null: only with 256 decisions, or when the race ends."""
+    reply_s: PositiveFloat = 30.0
+    """After this time without an answer of the buffer, experience is sent again, which does no harm."""
+    fetch_s: PositiveFloat = 10.0
+    """How long a race waits for newer weights before it starts with those that are there."""
