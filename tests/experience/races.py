@@ -30,12 +30,13 @@ class MadeUpRaces:
     Args:
         seed: of the contents.
         format: whose layout the contents fit.
+        made: how many steps others made before; races that are told apart need different ones.
     """
 
-    def __init__(self, seed: int = 0, format: ChunkFormat = FORMAT) -> None:
+    def __init__(self, seed: int = 0, format: ChunkFormat = FORMAT, *, made: int = 0) -> None:
         self.format = format
         self._rng = np.random.default_rng(seed)
-        self._made = 0
+        self._made = made
 
     def observation(self) -> tuple[np.ndarray | None, np.ndarray]:
         layout = self.format.layout

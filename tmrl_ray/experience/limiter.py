@@ -51,13 +51,14 @@ class Pace:
     def error_buffer(self) -> float:
         """Half the band, in samples.
 
-        At least half of a whole chunk and a whole draw together: in a narrower band there are places where neither a
-        chunk nor a draw fits, and everybody would wait for ever.
+        At least so much that the longest chunk fits above the middle of the band, and that chunk or the largest draw
+        from anywhere in it: in a narrower one there are places where everybody would wait for ever.
         """
         if self.samples_per_insert is None:
             return inf
         share = self.tolerance * self.min_size * self.samples_per_insert
-        return max(share, (MAX_CORE_ROWS * self.samples_per_insert + self.max_draw) / 2)
+        chunk = MAX_CORE_ROWS * self.samples_per_insert
+        return max(share, chunk, (chunk + self.max_draw) / 2)
 
 
 class RateLimiter:
