@@ -15,7 +15,7 @@ from tmrl_ray.simulator.camera import EYE, FORWARD, RIGHT, UP
 from tmrl_ray.simulator.car_state import POSITION, ROTATION, WHEEL_CONTACT
 from tmrl_ray.simulator.jit import inlined, kernel
 from tmrl_ray.simulator.paint import GROUND, PLAIN, surface
-from tmrl_ray.simulator.raster import SAMPLES, Canvas, Skin
+from tmrl_ray.simulator.raster import NEAR_M, SAMPLES, Canvas, Skin
 
 Triple = tuple[float, float, float]
 Quadruple = tuple[float, float, float, float]
@@ -23,7 +23,10 @@ Planes = tuple[Triple, Triple, Triple]
 
 SHADOW_DEPTH_M = 14.0  # how far below the car its shadow reaches; it fades with the height
 SHADOW = 0.5  # how much of the light it takes, right under the car
+SHADOW_RISE_M = 0.3  # how far above the car's origin it still falls on something
 SHADOW_SIZE_M = (1.05, 2.15)  # half its width and length
+NOTHING = (1.0, 0.0, 1.0, 0.0)  # parts of a picture, as in View.shaded
+EVERYTHING = (-math.inf, math.inf, -math.inf, math.inf)
 SHADOW_REACH_M = 4.0  # half its length and its widest blur
 SKY_STEEPNESS = 1.6  # the sky has its top colour from 39 degrees upwards
 SKY = 101  # not a paint of tracks: no triangle was drawn here
@@ -59,10 +62,11 @@ class View(NamedTuple):
     """Factor on the noise of surfaces."""
     seed: int
     """Of the noise."""
-    has_shadow: bool
-    """Whether the car is drawn, and its shadow, which fills a box below it:"""
+    shaded: Quadruple
+    """The part of the picture in which the car's shadow can lie: least and largest x, least and largest y, in samples.
+    The shadow fills a box below the car:"""
     aside: Triple
-    """Its axis to the left, world,"""
+    """its axis to the left, world,"""
     ahead: Triple
     """its axis forwards,"""
     below: Triple
@@ -168,7 +172,7 @@ def _point(
             ground = False
     fog = z * z * length2 * view.fog_per_m2
     if not fog < 1.0:
-        return _sky(view, ray_y / math.sqrt(length2)) if ground else view.haze
+        return _sky(view, 2.0 * ray_y / (1.0 + length2)) if ground else view.haze
     if paint == PLAIN and not ground:
         left = 1.0 - fog
         return _hazy(view, tone[0] * left, tone[1] * left, tone[2] * left, fog)
@@ -181,7 +185,7 @@ def _point(
     sides = (edges[0] + edges[1] * v, edges[2] + edges[3] * v)
     red, green, blue = surface(paint, place, tone, sides, view.grain, view.seed)
     left = 1.0 - fog
-    if view.has_shadow:
+    if view.shaded[0] <= x <= view.shaded[1] and view.shaded[2] <= y <= view.shaded[3]:
         left *= _light_left(view, ray_x * z, ray_y * z, ray_z * z)
     return _hazy(view, red * left, green * left, blue * left, fog)
 
@@ -194,7 +198,7 @@ def _hazy(view: View, red: float, green: float, blue: float, fog: float) -> Trip
 
 @inlined
 def _sky(view: View, rise: float) -> Triple:
-    """Return the sky's colour where the sine of the angle above the horizon is ``rise``."""
+    """Return the sky's colour where the sine of the angle above the horizon is about ``rise``."""
     share = min(1.0, SKY_STEEPNESS * max(rise, 0.0))
     rest = 1.0 - share
     return (
@@ -245,12 +249,18 @@ def _light_left(view: View, x: float, y: float, z: float) -> float:
     if aside > SHADOW_REACH_M or ahead > SHADOW_REACH_M:
         return 1.0
     below = x * view.below[0] + y * view.below[1] + z * view.below[2] - view.from_eye[2]
-    if below < -0.3 or below > SHADOW_DEPTH_M:
+    if below < -SHADOW_RISE_M or below > SHADOW_DEPTH_M:
         return 1.0
-    blur = 0.15 + 0.12 * max(below, 0.0)
+    blur = _blur(max(below, 0.0))
     across = min(1.0, max(0.0, (SHADOW_SIZE_M[0] + blur - aside) / (2.0 * blur)))
     along = min(1.0, max(0.0, (SHADOW_SIZE_M[1] + blur - ahead) / (2.0 * blur)))
     return 1.0 - SHADOW * across * along * (1.0 - max(below, 0.0) / SHADOW_DEPTH_M)
+
+
+@inlined
+def _blur(below: float) -> float:
+    """Return the half width of the shadow's soft edge, metres, so far below the car."""
+    return 0.15 + 0.12 * below
 
 
 @kernel
@@ -280,7 +290,7 @@ def view_of(
     lens: tuple[float, float, int, int],
     car: NDArray[np.float64],
     ground_y: float,
-    has_shadow: bool,
+    has_car: bool,
 ) -> View:
     """Return what the pixels of one frame depend on.
 
@@ -290,7 +300,7 @@ def view_of(
         lens: focal lengths along x and y, and height and width of the picture, in samples.
         car: (CAR_SIZE,) the car.
         ground_y: height of the endless ground, metres.
-        has_shadow: whether the car throws one.
+        has_car: whether the car is drawn, and its shadow.
     """
     focal_x, focal_y, height, width = lens
     right = (pose[RIGHT] / focal_x, pose[RIGHT + 1] / focal_x, pose[RIGHT + 2] / focal_x)
@@ -299,6 +309,8 @@ def view_of(
     eye = (pose[EYE], pose[EYE + 1], pose[EYE + 2])
     aside, ahead, below = shadow_axes(car)
     away = (car[POSITION] - eye[0], car[POSITION + 1] - eye[1], car[POSITION + 2] - eye[2])
+    axes, from_eye = (aside, ahead, below), (_dot(aside, away), _dot(ahead, away), _dot(below, away))
+    shaded = _shaded_part(axes, from_eye, pose, lens) if has_car else NOTHING
     return View(
         right,
         down,
@@ -315,12 +327,41 @@ def view_of(
         skin.ground,
         skin.grain,
         skin.seed,
-        has_shadow,
+        shaded,
         aside,
         ahead,
         below,
-        (_dot(aside, away), _dot(ahead, away), _dot(below, away)),
+        from_eye,
     )
+
+
+@kernel
+def _shaded_part(
+    axes: tuple[Triple, Triple, Triple],
+    from_eye: Triple,
+    pose: NDArray[np.float64],
+    lens: tuple[float, float, int, int],
+) -> Quadruple:
+    """Return the part of the picture that the box of the shadow covers: see :class:`View`."""
+    focal_x, focal_y, height, width = lens
+    low_x, high_x, low_y, high_y = math.inf, -math.inf, math.inf, -math.inf
+    for corner in range(8):
+        down = SHADOW_DEPTH_M if corner & 1 else -SHADOW_RISE_M
+        blur = _blur(max(down, 0.0))
+        left = from_eye[0] + (SHADOW_SIZE_M[0] + blur) * (1.0 if corner & 2 else -1.0)
+        forth = from_eye[1] + (SHADOW_SIZE_M[1] + blur) * (1.0 if corner & 4 else -1.0)
+        right = up = forward = 0.0
+        for i in range(3):
+            away = axes[0][i] * left + axes[1][i] * forth + axes[2][i] * (from_eye[2] + down)
+            right += away * pose[RIGHT + i]
+            up += away * pose[UP + i]
+            forward += away * pose[FORWARD + i]
+        if forward < NEAR_M:
+            return EVERYTHING
+        x = 0.5 * (width - 1) + focal_x * right / forward
+        y = 0.5 * (height - 1) - focal_y * up / forward
+        low_x, high_x, low_y, high_y = min(low_x, x), max(high_x, x), min(low_y, y), max(high_y, y)
+    return low_x, high_x, low_y, high_y
 
 
 @kernel
