@@ -221,11 +221,12 @@ class LossScale:
         self.steps = torch.zeros((), device=device)
         """() steps in a row without overflow."""
 
-    def update(self, sound: Tensor) -> None:
-        """Take notice of a step, ``sound`` () bool, whose gradient overflowed or not."""
-        steps = torch.where(sound, self.steps + 1, 0.0)
+    def update(self, *, sound: Tensor, overflow: Tensor) -> None:
+        """Take notice of a step: () bool each. One that is neither tells nothing about the scale."""
+        steps = torch.where(overflow, 0.0, self.steps + sound.float())
         grows = steps >= self.GROW_AFTER
-        self.scale.copy_(torch.where(sound, torch.where(grows, self.scale * 2, self.scale), self.scale / 2))
+        factor = torch.where(overflow, 0.5, torch.where(grows, 2.0, 1.0))
+        self.scale.mul_(factor)
         self.steps.copy_(torch.where(grows, 0.0, steps))
 
     def state_dict(self) -> dict[str, Tensor]:

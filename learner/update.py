@@ -113,7 +113,7 @@ class LearnerUpdate:
         rates = {part: rate * self._part(part).lr_multiplier for part, learns in self._learning.items() if learns}
         self._optimiser.step(rates, norms, sound=soundness.sound, loss_scale=scale)
         if self._loss_scale is not None:
-            self._loss_scale.update(~soundness.overflow)
+            self._loss_scale.update(sound=soundness.sound, overflow=soundness.overflow)
         self._averages = self._averages.moved(objective.averages, soundness.sound)
         target_rate = self._clock.advance(len(batch))
         self._follow(target_rate, soundness.sound)
@@ -157,6 +157,7 @@ class LearnerUpdate:
         values = {
             "format": STATE_FORMAT,
             "steps": self.steps,
+            "seed": self._seed,
             "resets": self.resets,
             "target": self._clock.state_dict(),
             "plateau": self.plateau.state_dict(),
@@ -179,7 +180,7 @@ class LearnerUpdate:
         if self._loss_scale is not None:
             self._loss_scale.load_state_dict(_below("loss_scale.", tensors))
         self._generator.set_state(tensors["generator"])
-        self.steps, self.resets = values["steps"], values["resets"]
+        self.steps, self.resets, self._seed = values["steps"], values["resets"], values["seed"]
         self._clock.load_state_dict(values["target"])
         self.plateau.load_state_dict(values["plateau"])
 

@@ -55,7 +55,8 @@ class NoisyLinear(nn.Linear):
         if not self.training:
             return super().forward(x)
         weight = self.weight + self.weight_sigma * torch.outer(self.output_noise, self.input_noise)
-        return nn.functional.linear(x, weight, self.bias + self.bias_sigma * self.output_noise)
+        bias = self.bias + self.bias_sigma * self.output_noise
+        return nn.functional.linear(x, weight.to(self.weight.dtype), bias.to(self.bias.dtype))
 
 
 class Dropout(nn.Module):

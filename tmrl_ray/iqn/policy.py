@@ -8,7 +8,6 @@ Shape letters: N quantiles, A actions, F floats, C stacked frames, H W pixels.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,7 +20,7 @@ from torch.nn.utils import parametrize
 
 from tmrl_ray.config.network import NetworkSettings
 from tmrl_ray.iqn.layers import NoisyLinear
-from tmrl_ray.iqn.network import IQN, NetworkIO, build_network
+from tmrl_ray.iqn.network import NetworkIO, build_network
 from tmrl_ray.racing.rollout import Decision
 
 QUANTILES = 32
@@ -108,7 +107,7 @@ class IQNPolicy:
         self.exploration = GREEDY
         """How it explores; may be changed between decisions."""
         self._device = torch.device(device)
-        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._source = build_network(settings, io, seed=seed).eval()
         self._rng = np.random.default_rng(seed)
         self._strata = np.arange(quantiles // 2, dtype=np.float32)
@@ -116,7 +115,14 @@ class IQNPolicy:
         size = io.frame_size
         self._floats = np.empty((1, len(io.mean)), dtype=np.float32)
         self._stack = None if size is None else FrameStack(settings.frame_stack, size)
-        self._network = self._acting(self._source)
+        self._network = build_network(settings.replace(spectral_norm=False), io, seed=seed).requires_grad_(False).eval()
+        exact = {*self._network.advantage_head.last.parameters(), *self._network.value_head.last.parameters()}
+        for parameter in self._network.parameters():
+            if parameter not in exact:
+                parameter.data = parameter.data.to(dtype)
+        self._network.to(self._device)
+        self._take_over()
+        self._draw_noise()
 
     def load(self, weights: Mapping[str, Tensor], *, version: int) -> None:
         """Act with other weights from now on.
@@ -129,16 +135,14 @@ class IQNPolicy:
             RuntimeError: they are of another network.
         """
         self._source.load_state_dict(weights)
-        self._network = self._acting(self._source)
+        self._take_over()
         self.version = version
 
     def reset(self) -> None:
         """Forget what was seen and draw new noise for noisy layers: a race begins."""
         if self._stack is not None:
             self._stack.reset()
-        for module in self._network.modules():
-            if isinstance(module, NoisyLinear):
-                self._draw_noise(module)
+        self._draw_noise()
 
     @torch.inference_mode()
     def act(self, frame: NDArray[np.uint8] | None, floats: NDArray[np.float32]) -> Decision:
@@ -197,22 +201,17 @@ class IQNPolicy:
             return int(noisy.argmax())
         return best
 
-    def _acting(self, source: IQN) -> IQN:
-        """Return a copy that computes fast: weights in the policy's type, spectral norms worked out."""
-        network = copy.deepcopy(source).requires_grad_(False)
-        for module in network.modules():
+    def _take_over(self) -> None:
+        """Give the network that acts the weights that were loaded, spectral norms worked out, in its own types."""
+        weights = {name: each for name, each in self._source.state_dict().items() if "parametrizations" not in name}
+        for name, module in self._source.named_modules():
             if parametrize.is_parametrized(module):
-                parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
-        exact = {*network.advantage_head.last.parameters(), *network.value_head.last.parameters()}
-        for parameter in network.parameters():
-            if parameter not in exact:
-                parameter.data = parameter.data.to(self._dtype)
-        for module in network.modules():
-            if isinstance(module, NoisyLinear):
-                self._draw_noise(module)
-        return network.to(self._device).eval()
+                weights[f"{name}.weight"] = module.weight
+        self._network.load_state_dict(weights)
 
-    def _draw_noise(self, layer: NoisyLinear) -> None:
-        for noise in (layer.input_noise, layer.output_noise):
-            drawn = self._rng.standard_normal(noise.shape[0], dtype=np.float32)
-            noise.data = torch.from_numpy(np.sign(drawn) * np.sqrt(np.abs(drawn))).to(layer.weight)
+    def _draw_noise(self) -> None:
+        for module in self._network.modules():
+            if isinstance(module, NoisyLinear):
+                for noise in (module.input_noise, module.output_noise):
+                    drawn = self._rng.standard_normal(noise.shape[0], dtype=np.float32)
+                    noise.copy_(torch.from_numpy(np.sign(drawn) * np.sqrt(np.abs(drawn))))
