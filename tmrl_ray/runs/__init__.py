@@ -1,0 +1,1 @@
+"""Runs as folders: who writes to one, its checkpoints and its metrics. Needs neither Ray nor torch."""
