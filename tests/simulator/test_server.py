@@ -144,6 +144,19 @@ def test_pictures_come_while_the_game_is_paused(client: MinimalClient):
     assert client.call() == (1, -2550)
 
 
+def test_a_paused_game_announces_no_run_step(serve_game: Serve):
+    with MinimalClient(serve_game(track="flat").port) as client:
+        client.play("< 05000000 \n > 13000000 32000000")
+        pause_and_request(client)
+        client.send(5)
+        assert client.call() == (4,)  # the game draws, and its clock stands
+        client.read(7 * 5 * 4)
+        client.send(6, struct.pack("<f", 1.0), 4)
+        assert client.call() == (1, -2600)  # announced before its tick, as every other
+        client.send(1)
+        assert client.call() == (1, -2550)
+
+
 def test_a_picture_can_be_taken_back(client: MinimalClient):
     client.send(17, 7, 5, 20, 1)
     assert client.call() == (1, -2550)
@@ -192,6 +205,21 @@ def test_a_map_that_is_not_there_leads_back_to_the_menus(client: MinimalClient):
     client.send(5)
     assert client.call() == (1, -2600)
     assert len(client.state()) == 8356 + 4 * 2 + 8 * 4
+
+
+def test_a_client_that_insists_on_a_missing_map_is_slowed_down(client: MinimalClient, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tmrl_ray.simulator.session.REFUSAL_PAUSE_S", 0.3)
+    client.command("map nowhere")
+    client.send(1)
+    assert client.call() == (5,)
+    for _ in range(2):
+        client.command("map nowhere")
+        client.send(5)
+        assert client.is_silent(0.15)
+        assert client.call() == (5,)
+    client.command("map flat")
+    client.send(5)
+    assert client.call() == (1, -2600)
 
 
 def test_a_map_can_be_loaded_twice_in_a_call(client: MinimalClient):

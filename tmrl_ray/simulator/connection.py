@@ -177,6 +177,18 @@ class Connection:
             raise ClientReplaced("another client connected")
         return ready
 
+    def pause(self, seconds: float) -> None:
+        """Say nothing for so long; what the client sends meanwhile waits.
+
+        Raises:
+            SessionEnded: another client came, or the server stops.
+        """
+        self._selector.unregister(self._client)
+        try:
+            self._ready(seconds)
+        finally:
+            self._selector.register(self._client, selectors.EVENT_READ)
+
     def fall_silent(self) -> NoReturn:
         """Do nothing any more, with the connection open, until the server stops: the game hangs."""
         while not self._stop.stopped:

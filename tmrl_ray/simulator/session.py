@@ -2,7 +2,7 @@
 
 A turn of the game is a tick, with all that belongs to it::
 
-    RUN_STEP call, if one is due at this time         inputs, rewinds, requests come in here
+    RUN_STEP call, if one is due at this time         inputs, rewinds, requests come in here; not while the speed is 0
     the picture, if one was asked for                 again and again while the speed is 0
     the tick                                          not while the speed is 0
     CHECKPOINT and LAP calls for the gates passed
@@ -45,6 +45,9 @@ TIMEOUT_CEILING_MS = 3_600_000
 """A client may ask for a week (public clients do, between races); after an hour of silence we take it for dead."""
 MAX_STEP_PERIOD_MS = 60_000
 """So that a client is never without a call for longer than a minute of the race."""
+REFUSAL_PAUSE_S = 1.0
+"""Before each greeting but the first that follows a map which could not be loaded: public clients ask for it again at
+once, and for ever."""
 MAX_UNKNOWN_LOGGED = 20
 """Unknown messages that are logged for one client: random bytes make thousands of them."""
 
@@ -76,6 +79,7 @@ class Session:
         self._announced = False
         self._delay_s = 0.0
         self._unknown = 0
+        self._refusals = 0
         self._handlers = self._bind_handlers()
 
     def run(self) -> None:
@@ -94,25 +98,38 @@ class Session:
     def _turn(self) -> None:
         game = self._game
         if game.map_refused:
-            game.map_refused = False
-            self._call(MessageType.ON_CONNECT_SYNC)
+            self._tell_refusal()
             return
         race = game.race
         if race is None:
             self._show_menus()
             return
+        self._refusals = 0
         if game.began_anew:
             game.began_anew = self._announced = False
-        if not self._announced and race.run_step_due(game.step_period_ms):
+        if game.speed != 0 and not self._announced and race.run_step_due(game.step_period_ms):
             self._announced = True
             self._strike(race.race_time_ms)
             self._call(MessageType.RUN_STEP_SYNC, race.race_time_ms)
-        if self._race_changed(race) or not self._show_pictures(race):
-            return
-        if game.speed == 0:
+            if self._race_changed(race):
+                return
+        if self._frame_size is not None:
+            self._show_picture(*self._frame_size)
+            if self._race_changed(race):
+                return
+        elif game.speed == 0:
             log.info("the client paused the game without asking for a picture: it stands still until the client leaves")
             self._connection.wait_for_end()
-        self._play_tick(race)
+        if game.speed != 0 and (self._announced or not race.run_step_due(game.step_period_ms)):
+            self._play_tick(race)
+
+    def _tell_refusal(self) -> None:
+        """Greet again, in the menus; with a pause for a client that asks for such maps again and again."""
+        self._game.map_refused = False
+        if self._refusals:
+            self._connection.pause(REFUSAL_PAUSE_S)
+        self._refusals += 1
+        self._call(MessageType.ON_CONNECT_SYNC)
 
     def _race_changed(self, race: Race) -> bool:
         return self._game.began_anew or self._game.map_refused or self._game.race is not race
@@ -136,18 +153,8 @@ class Session:
                 return
         if race.track.laps > 1 and laps > laps_before:
             self._call(MessageType.LAP_COUNT_CHANGED_SYNC, laps, race.track.laps)
-        if passed > passed_before and not self._race_changed(race):
-            self._show_pictures(race)
-
-    def _show_pictures(self, race: Race) -> bool:
-        """Send the picture that was asked for, and more while the game is paused; tell whether the race goes on."""
-        while self._frame_size is not None:
+        if passed > passed_before and self._frame_size is not None and not self._race_changed(race):
             self._show_picture(*self._frame_size)
-            if self._race_changed(race):
-                return False
-            if self._game.speed != 0:
-                break
-        return True
 
     def _show_picture(self, width: int, height: int) -> None:
         self._frame_size = None
