@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.game import gbx_encoder as encode
 from tmrl_ray.cli import run
 from tmrl_ray.simulator.library import load_track
 
@@ -51,6 +52,16 @@ def test_a_real_line_gets_the_real_checkpoints_of_its_map(real_data: Path, tmp_p
     track = load_track(str(output))
     assert len(track.gates) == 13 + 1
     assert np.linalg.norm(track.gates[-1].centre - np.load(line)[-1]) < 15
+
+
+def test_a_replay_becomes_a_track(tmp_path: Path) -> None:
+    samples = encode.trace(encode.straight_samples(60, metres=5.0))
+    ghost = encode.ghost(encode.Names(), race_time_ms=5900, checkpoint_times_ms=(5900,), samples=samples)
+    (tmp_path / "lap.Replay.Gbx").write_bytes(encode.replay([ghost]))
+    output = tmp_path / "lap.yaml"
+    assert run(["game", "build", str(tmp_path / "lap.Replay.Gbx"), "-o", str(output)]) == 0
+    track = load_track(str(output))
+    assert np.linalg.norm(track.gates[-1].centre - (100 + 295, 9.36, 176)) < 2
 
 
 def test_what_is_no_line_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,6 +101,17 @@ def test_what_is_not_on_the_line_is_refused(line: dict, message: str) -> None:
         _layout(**line)
 
 
+def test_a_line_round_a_loop_is_refused_where_it_begins() -> None:
+    angle = np.linspace(0.0, 2 * np.pi, 200)[1:]
+    road = np.arange(0.0, 101.0, 0.5)
+    along = np.concatenate([road, 100 + 30 * np.sin(angle), road + 100])
+    height = np.concatenate([0 * road, 30 - 30 * np.cos(angle), 0 * road]) + 9.0
+    points = np.stack([along, height, np.zeros_like(along)], axis=1)
+    with pytest.raises(TrackError, match=r"too steep for a road, first at 1[23]\d m") as refused:
+        lay_line(TrackSpec(name="round", line=Line(file="round.npy")), points)
+    assert "loop" in str(refused.value.hint)
+
+
 def test_lines_that_are_no_lines(tmp_path: Path) -> None:
     def refused(points: object, message: str) -> None:
         np.save(tmp_path / "x.npy", points)

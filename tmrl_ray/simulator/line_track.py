@@ -111,9 +111,13 @@ def lay_line(spec: TrackSpec, positions: Floats) -> Layout:
     heading_rate = _curvature(points)
     bank = np.radians(line.bank) * np.clip(smooth(heading_rate, 24.0) / FULL_BANK_CURVATURE, -1.0, 1.0)
     forward, up = frames_along(points, smooth(bank, 16.0))
-    if np.abs(forward[:, 1]).max() > STEEPEST:
-        at = (int(np.abs(forward[:, 1]).argmax()) - spawn) * SPACING_M
-        raise TrackError(f"track {spec.name!r}: the line is too steep for a road at {at:.0f} m")
+    steep = np.flatnonzero(np.abs(forward[:, 1]) > STEEPEST)
+    if len(steep):
+        raise TrackError(
+            f"track {spec.name!r}: the line is too steep for a road, first at {(steep[0] - spawn) * SPACING_M:.0f} m",
+            hint="Roads along a line stay level across, so they cannot follow it up a wall or round a loop: use a line"
+            " without them, or the part of this one before.",
+        )
     half = np.full(len(points), line.width / 2)
     road = _road(line, points, forward, up, spawn=spawn)
     gaps = [_samples(spec, "gaps", k, (gap.start, gap.end), spawn, finish) for k, gap in enumerate(line.gaps)]
