@@ -52,9 +52,10 @@ def test_transitions_are_those_of_the_plain_reference(race: Race, n: int, gamma:
     greedy = np.array([*race.greedy, False], np.uint8)
     rewards = np.array([*race.rewards, 1e9])  # of the final observation: never counted
 
-    reached = nstep.reached_rows(rows, steps_to_end, n)
+    known_steps = nstep.known_steps(steps_to_end, n)
+    reached = nstep.reached_rows(rows, known_steps, n)
     assert reached.max() <= count
-    steps = np.minimum(nstep.known_steps(steps_to_end, n), nstep.steps_to_cut(greedy[reached]))
+    steps = np.minimum(known_steps, nstep.steps_to_cut(greedy[reached]))
     total = nstep.discounted_sum(rewards[reached], steps, gamma)
     discounts = nstep.discounts(steps, nstep.reaches_finish(steps, steps_to_end, how), gamma)
 
@@ -65,14 +66,14 @@ def test_transitions_are_those_of_the_plain_reference(race: Race, n: int, gamma:
 
 
 def test_one_step_is_the_ordinary_transition() -> None:
-    greedy = np.zeros((3, 1), np.uint8)
+    greedy = np.zeros((1, 3), np.uint8)
     assert nstep.steps_to_cut(greedy).tolist() == [1, 1, 1]
-    assert nstep.discounted_sum(np.array([[2.0], [3.0], [5.0]]), np.ones(3, int), 0.5).tolist() == [2, 3, 5]
+    assert nstep.discounted_sum(np.array([[2.0, 3.0, 5.0]]), np.ones(3, int), 0.5).tolist() == [2, 3, 5]
 
 
 def test_the_first_action_may_be_any_and_the_cut_is_before_the_next_that_is_not_greedy() -> None:
     greedy = np.array([[0, 1, 1, 0, 1], [1, 0, 1, 1, 1], [1, 1, 1, 1, 1], [0, 1, 1, 1, 0]], np.uint8)
-    assert nstep.steps_to_cut(greedy).tolist() == [3, 1, 5, 4]
+    assert nstep.steps_to_cut(greedy.T).tolist() == [3, 1, 5, 4]
 
 
 def test_by_hand() -> None:
@@ -81,6 +82,6 @@ def test_by_hand() -> None:
     steps = nstep.known_steps(steps_to_end, 3)
     assert steps.tolist() == [3, 2, 2, 1]
     rewards = np.array([[1.0, 2.0, 4.0]] * 4)
-    assert nstep.discounted_sum(rewards, steps, 0.5).tolist() == [3.0, 2.0, 2.0, 1.0]
+    assert nstep.discounted_sum(rewards.T, steps, 0.5).tolist() == [3.0, 2.0, 2.0, 1.0]
     terminal = nstep.reaches_finish(steps, steps_to_end, how)
     assert nstep.discounts(steps, terminal, 0.5).tolist() == [0.125, 0.0, 0.25, 0.5]

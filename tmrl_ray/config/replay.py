@@ -14,6 +14,8 @@ from tmrl_ray.config.schedule import ScheduleSettings
 from tmrl_ray.config.settings import Settings
 
 Share = Annotated[float, Field(ge=0, le=1)]
+_SURE_TO_BE_THERE = 0.9
+"""Share of a full window: chunks leave as a whole, short ones take more room, and races for testing may be long."""
 
 
 class WindowSettings(Settings):
@@ -24,17 +26,7 @@ class WindowSettings(Settings):
     rows: Annotated[int, Field(ge=512)] = 50_000
     """Decisions that are kept; older ones leave, a whole chunk at a time."""
     learn_start_rows: PositiveInt = 20_000
-    """Decisions that must be there before anything is drawn."""
-
-    @model_validator(mode="after")
-    def _can_start(self) -> Self:
-        most = min(self.rows - 256, self.rows * 9 // 10)
-        if self.learn_start_rows > most:
-            raise ValueError(
-                f"learn_start_rows = {self.learn_start_rows} is never sure to be reached in a window of {self.rows} "
-                f"rows, from which whole chunks leave: use at most {most}"
-            )
-        return self
+    """Decisions that must be there before anything is drawn, those that are kept for testing not counted."""
 
 
 class PrioritySettings(Settings):
@@ -143,6 +135,18 @@ class ReplaySettings(Settings):
             if not before.from_env_steps < after.from_env_steps:
                 raise ValueError(
                     f"the windows' from_env_steps must rise, {after.from_env_steps} follows {before.from_env_steps}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _learning_can_start(self) -> Self:
+        for window in self.windows:
+            train_rows = window.rows if self.test_every is None else window.rows * (1 - 1 / self.test_every)
+            most = int(train_rows * _SURE_TO_BE_THERE)
+            if window.learn_start_rows > most:
+                raise ValueError(
+                    f"learn_start_rows = {window.learn_start_rows} may never be reached in a window of {window.rows} "
+                    f"rows, some of which are kept for testing while others leave in whole chunks: use at most {most}"
                 )
         return self
 

@@ -39,7 +39,7 @@ def shift_frames(frames: Bytes, shifts: Ints, out: Bytes) -> None:
         shifts: (B, 2) pixels down and to the right, smaller than the picture.
         out: (B, C, H, W), another array.
     """
-    size, _, height, width = frames.shape
+    size, _, _, width = frames.shape
     run = frames[0].size
     starts = np.arange(size) * run - shifts[:, 0] * width - shifts[:, 1]
     inside = (starts >= 0) & (starts <= frames.size - run)
@@ -47,18 +47,23 @@ def shift_frames(frames: Bytes, shifts: Ints, out: Bytes) -> None:
     out.reshape(size, run)[inside] = windows[starts[inside]]
     for sample in np.flatnonzero(~inside):  # the first or the last: its run would begin or end outside the batch
         out[sample] = np.roll(frames[sample], tuple(shifts[sample]), axis=(1, 2))
-    for down in np.unique(shifts[:, 0]):
-        moved = shifts[:, 0] == down
-        if down > 0:
-            out[moved, :, :down] = out[moved, :, down : down + 1]
-        elif down < 0:
-            out[moved, :, height + down :] = out[moved, :, height + down - 1 : height + down]
-    for right in np.unique(shifts[:, 1]):
-        moved = shifts[:, 1] == right
-        if right > 0:
-            out[moved, ..., :right] = out[moved, ..., right : right + 1]
-        elif right < 0:
-            out[moved, ..., width + right :] = out[moved, ..., width + right - 1 : width + right]
+    _mend(out.transpose(2, 0, 1, 3), shifts[:, 0])
+    _mend(out.transpose(3, 0, 1, 2), shifts[:, 1])
+
+
+def _mend(lines: Bytes, shifts: Ints) -> None:
+    """Repeat the edge where a shift has left nothing to see.
+
+    Args:
+        lines: (L, B, ...) a view of the pictures by their lines or columns.
+        shifts: (B,) towards higher lines.
+    """
+    for shift in np.unique(shifts).tolist():
+        moved = np.flatnonzero(shifts == shift)
+        empty = lines[:shift] if shift > 0 else lines[len(lines) + shift :]
+        edge = lines[shift if shift > 0 else shift - 1][moved]
+        for line in empty:
+            line[moved] = edge
 
 
 def mirror_in_place(frames: Bytes, samples: Ints) -> None:

@@ -15,6 +15,7 @@ Shape letters: N batches in a draw, B batch, C stacked frames, H W pixels, F flo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,9 +118,15 @@ class BatchBuilder:
         ]
         self._next_buffer = 0
         self._mirror = FloatsMirror(recipe.observation)
-        self._unshifted: Bytes | None = None
+        self._shifted_from: tuple[Bytes, Bytes] | None = None
         if stack is not None and recipe.augmentation.shift_pixels:
-            self._unshifted = np.empty((recipe.batch_size, *stack), np.uint8)
+            shape = (recipe.batch_size, *stack)
+            self._shifted_from = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+
+    @property
+    def buffers(self) -> int:
+        """How many batches are valid at once."""
+        return len(self._buffers)
 
     def batches(
         self, draw: Draw, valuation: Valuation, *, demonstrations: Draw | None = None, augment: bool = True
@@ -139,13 +146,14 @@ class BatchBuilder:
         for number in range(draw.shape[0]):
             buffer = self._buffers[self._next_buffer]
             arrays = buffer.arrays
+            seen = self._unshifted(arrays) if augment and self._shifted_from else arrays
             for part in parts:
-                self._gather(part, number, arrays, valuation)
-            if not all([self._replace_torn(part, number, arrays) for part in parts]):
+                self._gather(part, number, seen, valuation)
+            if not all([self._replace_torn(part, number, seen) for part in parts]):
                 self.lost_batches += 1
                 continue
             if augment:
-                self._augment(arrays)
+                self._augment(seen, arrays)
             self._name_experts(parts, arrays)
             self._next_buffer = (self._next_buffer + 1) % len(self._buffers)
             yield buffer.batch
@@ -234,15 +242,21 @@ class BatchBuilder:
         arrays.repeat(part.begin + torn, part.begin + self._rng.choice(whole, len(torn)))
         return True
 
-    def _augment(self, arrays: Arrays) -> None:
+    def _unshifted(self, arrays: Arrays) -> Arrays:
+        """Return these arrays with other ones for the pictures, which are shifted from there."""
+        seen = copy(arrays)
+        seen.frames, seen.next_frames = self._shifted_from or (None, None)
+        return seen
+
+    def _augment(self, seen: Arrays, arrays: Arrays) -> None:
+        """Shift and mirror what was ``seen`` into ``arrays``; both share all but pictures that are to be shifted."""
         settings = self.recipe.augmentation
         size = self.recipe.batch_size
-        if self._unshifted is not None:
+        if seen is not arrays:
             shifts = draw_shifts(self._rng, size, settings.shift_pixels)
-            for frames in (arrays.frames, arrays.next_frames):
-                if frames is not None:
-                    self._unshifted[:] = frames
-                    shift_frames(self._unshifted, shifts, frames)
+            for source, frames in ((seen.frames, arrays.frames), (seen.next_frames, arrays.next_frames)):
+                if source is not None and frames is not None:
+                    shift_frames(source, shifts, frames)
         if settings.mirror_share:
             mirrored = np.flatnonzero(self._rng.random(size) < settings.mirror_share)
             for frames in (arrays.frames, arrays.next_frames):

@@ -26,39 +26,43 @@ Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 
-def reached_rows(rows: Ints, steps_to_end: NDArray[np.int32], n: int) -> Ints:
-    """Return the rows (B, N) from which a transition may take rewards; none lies beyond its race's last row.
-
-    Args:
-        rows: (B,) where the transitions begin.
-        steps_to_end: (B,) of these rows.
-        n: the most decisions in a transition; the rows' chunks look ahead at least as far.
-    """
-    ahead = np.minimum(np.arange(n), known_steps(steps_to_end, n)[:, np.newaxis])
-    reached: Ints = rows[:, np.newaxis] + ahead
-    return reached
-
-
 def known_steps(steps_to_end: NDArray[np.int32], n: int) -> Ints:
     """Return how far transitions (B,) may go before their race ends, ``n`` where its end is farther away or unknown."""
     known: Ints = np.where(steps_to_end == UNKNOWN_STEPS, n, np.minimum(steps_to_end, n)).astype(np.int64)
     return known
 
 
+def reached_rows(rows: Ints, known: Ints, n: int) -> Ints:
+    """Return the rows (N, B) from which a transition may take rewards; none lies beyond its race's last row.
+
+    Args:
+        rows: (B,) where the transitions begin.
+        known: (B,) how far their races go on, from ``known_steps``.
+        n: the most decisions in a transition; the rows' chunks look ahead at least as far.
+    """
+    reached: Ints = rows + np.minimum(np.arange(n)[:, np.newaxis], known)
+    return reached
+
+
 def steps_to_cut(greedy: NDArray[np.uint8]) -> Ints:
     """Return how far transitions (B,) may go before the first decision after their own that is not greedy.
 
     Args:
-        greedy: (B, N) the flags of the ``reached_rows``.
+        greedy: (N, B) the flags of the ``reached_rows``.
     """
-    follows: Ints = np.logical_and.accumulate(greedy[:, 1:] != 0, axis=1).sum(axis=1, dtype=np.int64)
-    return 1 + follows
+    steps = np.ones(greedy.shape[1], np.int64)
+    goes_on = np.ones(greedy.shape[1], np.bool_)
+    for later in greedy[1:]:
+        goes_on &= later != 0
+        steps += goes_on
+    return steps
 
 
 def discounted_sum(rewards: Floats, steps: Ints, gamma: float) -> Floats:
-    """Return (B,) the sum of gamma ** j * reward j over the first ``steps`` (B,) of the ``rewards`` (B, N)."""
-    each = np.arange(rewards.shape[1])
-    total: Floats = np.where(each < steps[:, np.newaxis], rewards * gamma**each, 0.0).sum(axis=1)
+    """Return (B,) the sum of gamma ** j * reward j over the first ``steps`` (B,) of the ``rewards`` (N, B)."""
+    total: Floats = rewards[0].copy()
+    for later in range(1, len(rewards)):
+        total += np.where(steps > later, rewards[later], 0.0) * gamma**later
     return total
 
 
@@ -70,4 +74,6 @@ def reaches_finish(steps: Ints, steps_to_end: NDArray[np.int32], how_ended: NDAr
 
 def discounts(steps: Ints, terminal: Mask, gamma: float) -> Floats:
     """Return what the value at the end of each transition (B,) counts: gamma ** steps, 0 at a terminal end."""
-    return np.where(terminal, 0.0, gamma**steps)
+    powers = gamma ** np.arange(steps.max(initial=0) + 1)
+    values: Floats = np.where(terminal, 0.0, powers[steps])
+    return values

@@ -89,11 +89,11 @@ def read_transitions(
         valuation: of the rewards.
         rng: draws the clocks.
     """
-    n = rules.n_steps
+    n, last = rules.n_steps, ring.rows - 1
     clocks = np.zeros(len(rows), np.int64) if rules.mini_race is None else rules.mini_race.draw_clocks(rng, len(rows))
     steps_to_end = ring.column("steps_to_end")[rows]
-    reached = np.minimum(nstep.reached_rows(rows, steps_to_end, n), ring.rows - 1)
     steps = nstep.known_steps(steps_to_end, n)
+    reached = np.minimum(nstep.reached_rows(rows, steps, n), last)
     if rules.cut_at_exploration:
         steps = np.minimum(steps, nstep.steps_to_cut(ring.column("greedy")[reached]))
     if rules.mini_race is not None:
@@ -101,12 +101,13 @@ def read_transitions(
     terminal = nstep.reaches_finish(steps, steps_to_end, ring.column("how_ended")[rows])
     if rules.mini_race is not None:
         terminal |= rules.mini_race.is_over(clocks + steps)
-    rewards = weigh(ring.column("terms")[reached], valuation.term_weights)
-    next_rows = np.clip(rows + steps, 0, ring.rows - 1)
+    terms = ring.column("terms").take(reached.ravel(), axis=0)  # (N * B, R)
+    rewards = weigh(terms, valuation.term_weights).reshape(reached.shape)
+    next_rows = np.minimum(rows + steps, last)
     return Transitions(
         rows=rows,
         next_rows=next_rows,
-        last_rows=np.maximum(reached[:, -1], next_rows),
+        last_rows=np.maximum(reached[-1], next_rows),
         step_in_race=ring.column("step_in_race")[rows].astype(np.int64),
         actions=ring.column("action")[rows],
         policy_versions=ring.column("policy_version")[rows],
