@@ -63,6 +63,11 @@ class RingReader:
         return self._files.description.rows
 
     @property
+    def capacity_rows(self) -> int:
+        """Core rows that the ring was made for: the most that may ever be live."""
+        return self._files.description.capacity_rows
+
+    @property
     def counters(self) -> Counters:
         """The counters after the newest commit."""
         for _ in range(100):  # the record may be replaced under our eyes, but hardly twice

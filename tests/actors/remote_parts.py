@@ -1,0 +1,94 @@
+"""What the actors of the tests are made of: a small cluster, small rings, collectors of toy races."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from actors.buffer_rings import BufferSetup
+from actors.collector import Collector, Ports
+from actors.remote.calls import NAMESPACE, ask, find_actor
+from actors.remote.replay import PART as REPLAY
+from actors.remote.replay import ReplayClient
+from actors.remote.weights import PART as WEIGHTS
+from actors.remote.weights import WeightClient
+from tests.actors.fakes import FORMAT, FakeKeeper, driving
+from tmrl_ray.config.collector import CollectorSettings
+from tmrl_ray.config.replay import ReplaySettings, WindowSettings
+
+PATIENCE_S = 30.0
+
+
+@contextmanager
+def small_cluster() -> Iterator[None]:
+    """A cluster of this process, with room for four games; nothing else is touched when it ends."""
+    directory = tempfile.mkdtemp(prefix="r")  # Ray puts sockets there, whose names must be short
+    ray.init(
+        num_cpus=2,
+        resources={"game": 4},
+        object_store_memory=150_000_000,
+        include_dashboard=False,
+        namespace=NAMESPACE,
+        logging_level="error",
+        log_to_driver=False,
+        _temp_dir=directory,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def setup(run: str, directory: Path, **settings: Any) -> BufferSetup:
+    """A buffer of 4099 toy rows, on the disk of the test."""
+    replay = ReplaySettings(
+        windows=(WindowSettings(rows=4099, learn_start_rows=37),), samples_per_insert=None, test_every=None, **settings
+    )
+    return BufferSetup(
+        run=run,
+        settings=replay,
+        format=FORMAT,
+        ring_base=directory / "rings",
+        directory=directory / "replay",
+        max_draw=1024,
+        guard_rows=256,
+    )
+
+
+def make_collector(run: str, number: int) -> Collector:
+    """A collector of toy races, made in the process of its actor."""
+    ports = Ports(
+        FakeKeeper(),
+        ReplayClient.connect(find_actor(run, REPLAY), FORMAT),
+        WeightClient(find_actor(run, WEIGHTS)),
+    )
+    return Collector(number, CollectorSettings(reply_s=5.0), driving(), ports, run_seed=7)
+
+
+def process_of(actor: Any) -> int:
+    return ask(actor.process_id.remote, "the actor", timeout_s=PATIENCE_S)
+
+
+def kill_process(actor: Any) -> int:
+    """Kill the process of an actor that the test started, as the kernel would when memory is short."""
+    pid = process_of(actor)
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def eventually(holds: Callable[[], bool], *, within_s: float = PATIENCE_S) -> None:
+    """Wait until something holds, or fail."""
+    end_s = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < end_s, f"not within {within_s} s"
+        time.sleep(0.05)

@@ -1,0 +1,151 @@
+"""The replay buffer as an actor: what it has acknowledged survives its kill, and who cannot reach its ring compresses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import wait
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actors.draw_messages import DrawRequest, NeedMore
+from actors.messages import AppendStatus
+from actors.remote.calls import ask, end_actor, wait_until_up
+from actors.remote.replay import PEER, ReplayClient, start_replay
+from tests.actors.fakes import FORMAT
+from tests.actors.remote_parts import PATIENCE_S, eventually, kill_process, process_of, setup, small_cluster
+from tests.experience.races import MadeUpRaces
+from tmrl_ray.errors import ChunkError, PeerUnavailableError, TmrlError
+from tmrl_ray.experience.chunk import Chunk
+from tmrl_ray.experience.chunk_builder import ChunkBuilder
+from tmrl_ray.experience.codec import encode
+from tmrl_ray.experience.ring_reader import RingReader
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster() -> Iterator[None]:
+    with small_cluster():
+        yield
+
+
+@pytest.fixture
+def replay(tmp_path: Path) -> Iterator[object]:
+    handle = start_replay(setup("replay-run", tmp_path))
+    wait_until_up(handle, PEER)
+    yield handle
+    end_actor(handle)
+    eventually(lambda: _is_gone(handle))
+
+
+def _is_gone(handle: object) -> bool:
+    try:
+        process_of(handle)
+    except PeerUnavailableError:
+        return True
+    return False
+
+
+def chunks_of(client: ReplayClient, number: int, races: int, *, steps: int = 211) -> list[Chunk]:
+    """Races of a collector that has just been given an incarnation."""
+    grant = client.hand_out_incarnation(number, FORMAT.layout.hash).result(PATIENCE_S)
+    made_up, builder = MadeUpRaces(number, FORMAT, made=10_000 * number), ChunkBuilder(FORMAT, number, grant.incarnation)
+    return [chunk for _ in range(races) for chunk in made_up.race(builder, steps)]
+
+
+def metres_in(client: ReplayClient) -> list[float]:
+    """Of all core rows in the ring, which are different for each step that was ever made."""
+    reader = RingReader.attach(client.ring().directory, FORMAT)
+    rows = [row for record in reader.live_chunks() for row in range(*record.core_extent.slice.indices(reader.rows))]
+    return [float(reader.column("metres")[row]) for row in rows]
+
+
+def test_rows_are_appended_once_and_drawn_by_their_numbers(replay):
+    client = ReplayClient.connect(replay, FORMAT)
+    assert not client.compress
+    assert isinstance(client.draw(DrawRequest(2, 31)).result(PATIENCE_S), NeedMore)
+    sent = chunks_of(client, 3, races=2)
+    for chunk in sent:
+        data = encode(chunk, compress=False)
+        assert client.append(data).result(PATIENCE_S).status is AppendStatus.ACCEPTED
+        assert client.append(data).result(PATIENCE_S).status is AppendStatus.DUPLICATE
+    assert client.standing(3).result(PATIENCE_S).env_steps == 422
+    drawn = client.draw(DrawRequest(2, 31, policy_version=5)).result(PATIENCE_S)
+    reader = RingReader.attach(client.ring().directory, FORMAT)
+    metres = np.empty((2, 31), dtype=np.float32)
+    assert reader.gather(drawn.draw.rows.astype(np.int64), drawn.draw.generations, {"metres": metres}).all()
+    assert set(metres.ravel()) <= {value for chunk in sent for value in chunk.core_of("metres")}
+    assert client.standing(3).result(PATIENCE_S).policy_version == 5
+
+
+def test_malformed_chunks_and_other_layouts_are_refused_with_our_errors(replay):
+    client = ReplayClient.connect(replay, FORMAT)
+    with pytest.raises(ChunkError):
+        client.append(np.zeros(307, dtype=np.uint8)).result(PATIENCE_S)
+    with pytest.raises(ChunkError, match="another-layout"):
+        client.hand_out_incarnation(1, "another-layout").result(PATIENCE_S)
+    assert client.stats().malformed_chunks == 1
+
+
+def test_who_cannot_attach_to_the_ring_compresses(replay, tmp_path: Path):
+    (tmp_path / "rings").rename(tmp_path / "elsewhere")
+    client = ReplayClient.connect(replay, FORMAT)
+    assert client.compress
+    (chunk,) = chunks_of(client, 3, races=1)
+    data = encode(chunk, compress=client.compress)
+    assert client.append(data).result(PATIENCE_S).status is AppendStatus.ACCEPTED
+    (tmp_path / "elsewhere").rename(tmp_path / "rings")
+    assert sorted(metres_in(client)) == sorted(chunk.core_of("metres"))
+
+
+def test_a_ring_that_cannot_be_made_is_a_clear_error(tmp_path: Path):
+    (tmp_path / "replay").write_text("a file where a folder should be")
+    with pytest.raises(TmrlError, match="could not be started.*cannot make or clear up"):
+        wait_until_up(start_replay(setup("broken-run", tmp_path)), PEER)
+
+
+@pytest.mark.parametrize("kill_after", [0, 5, 11])
+def test_nothing_acknowledged_is_lost_by_a_kill_and_nothing_is_there_twice(replay, kill_after):
+    """Fault rows 10 and 11: killed while idle, and while two appends are under way."""
+    client = ReplayClient.connect(replay, FORMAT)
+    uuid = client.ring().uuid
+    sent = chunks_of(client, 3, races=13)
+    waiting = [(chunk, encode(chunk, compress=False)) for chunk in sent]
+    acknowledged: list[Chunk] = []
+    killed_s = 0.0
+    while waiting:
+        under_way = [(chunk, data, client.append(data)) for chunk, data in waiting[:2]]
+        if not killed_s and len(acknowledged) >= kill_after:
+            killed_s, pid = time.monotonic(), kill_process(replay)
+        wait([reply for _, _, reply in under_way], timeout=PATIENCE_S)
+        for chunk, data, reply in under_way:
+            error = reply.exception(timeout=0)
+            assert error is None or isinstance(error, PeerUnavailableError)
+            if error is None:
+                assert reply.result().status in {AppendStatus.ACCEPTED, AppendStatus.DUPLICATE}
+                acknowledged.append(chunk)
+                waiting = [each for each in waiting if each[0] is not chunk]
+        time.sleep(0.02)
+    assert process_of(replay) != pid
+    assert client.ring().uuid == uuid
+    assert sorted(metres_in(client)) == sorted(value for chunk in acknowledged for value in chunk.core_of("metres"))
+    assert len(acknowledged) == 13
+    assert client.stats().env_steps == 13 * 211
+    again = client.append(encode(sent[0], compress=False)).result(PATIENCE_S)
+    assert again.status is AppendStatus.DUPLICATE
+
+
+def test_the_buffer_answers_within_seconds_of_its_kill(replay):
+    client = ReplayClient.connect(replay, FORMAT)
+    for chunk in chunks_of(client, 3, races=3):
+        client.append(encode(chunk, compress=False)).result(PATIENCE_S)
+    before = client.stats()
+    kill_process(replay)
+    began_s = time.monotonic()
+    assert client.ring(timeout_s=10.0).uuid == before.ring_uuid
+    assert time.monotonic() - began_s < 10.0
+    after = ask(replay.stats.remote, PEER, timeout_s=PATIENCE_S)
+    assert (after.live_rows, after.env_steps, after.inserted_rows) == (before.live_rows, 633, before.inserted_rows)
