@@ -173,6 +173,12 @@ class LearnerSettings(Settings):
     """Soft resets; null: never."""
     plateau: PlateauSettings | None = None
     """The plateau breaker; null: none."""
+    draw_batches: Annotated[int, Field(ge=1, le=64)] = 8
+    """Batches of which the rows are asked for at once; each question costs a round trip to the replay buffer."""
+    draw_ahead: bool = True
+    """Ask for the next rows before learning from the present ones, so that nobody waits for the answer."""
+    publish_every: PositiveInt = 10
+    """Updates between two publications of weights."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the layers; sums, the loss and the weights are float32 in any case. fp16 scales the loss."""
     compile: bool = False

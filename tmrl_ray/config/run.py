@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tmrl_ray.config.collector import CollectorSettings
+from tmrl_ray.config.evaluation import EvaluationSettings
 from tmrl_ray.config.game import ConnectionSettings, GameSettings, SimulatorSettings
 from tmrl_ray.config.learner import LearnerSettings
 from tmrl_ray.config.network import NetworkSettings
@@ -14,7 +16,9 @@ from tmrl_ray.config.race import (
     PursuitSettings,
     RewardSettings,
 )
+from tmrl_ray.config.replay import ReplaySettings
 from tmrl_ray.config.settings import Settings
+from tmrl_ray.config.training import RunSettings, TrainingSettings
 
 
 class RunConfig(Settings):
@@ -40,5 +44,15 @@ class RunConfig(Settings):
     """What the agent thinks with."""
     learner: LearnerSettings = LearnerSettings()
     """How it learns."""
+    replay: ReplaySettings = ReplaySettings()
+    """What it learns from."""
+    collector: CollectorSettings = CollectorSettings()
+    """Who drives for it."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """How it is measured."""
+    training: TrainingSettings = TrainingSettings()
+    """When a run ends, and how often it tells of itself."""
+    run: RunSettings = RunSettings()
+    """What a run is called, and where its files are."""
     driver: DriverSettings = PursuitSettings()
     """Who drives where no agent does."""
