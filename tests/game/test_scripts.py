@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tmrl_ray.errors import ScriptError
 from tmrl_ray.game.inputs import RELEASED, Inputs
-from tmrl_ray.game.scripts import EVENT_KEYS, Command, KeyPress, Timeline, format_script, parse_script
+from tmrl_ray.game.scripts import EVENT_KEYS, Command, KeyPress, Timeline, format_script, parse_script, read_script
 
 GAS = Inputs(accelerate=True)
 KEYS = ("up", "down", "left", "right")
@@ -219,3 +221,17 @@ def test_any_script_means_the_same_after_it_was_rewritten(lines, in_seconds):
         text += f"{span} {action} {value}\n"
     timeline = parse_script(text)
     assert parse_script(format_script(timeline)) == timeline
+
+
+def test_a_file_is_read_and_named_in_errors(tmp_path: Path):
+    path = tmp_path / "race.txt"
+    path.write_text("0 press up")
+    assert read_script(path).changes == ((0, GAS),)
+    path.write_text("0 press fly")
+    with pytest.raises(ScriptError, match=r"race\.txt: line 1, '0 press fly'"):
+        read_script(path)
+    path.write_bytes(b"\x00\xfa\xff")
+    with pytest.raises(ScriptError, match=r"race\.txt: no script"):
+        read_script(path)
+    with pytest.raises(ScriptError, match=r"gone\.txt: cannot be read"):
+        read_script(tmp_path / "gone.txt")

@@ -216,6 +216,13 @@ def test_a_port_that_is_taken_is_refused():
             serve(settings, lambda ports: None)
 
 
+@pytest.mark.parametrize("place", [{"port": 65_535, "instances": 2}, {"port": 0, "host": "nowhere.invalid"}])
+def test_an_address_that_cannot_be_is_not_blamed_on_another_program(place: dict[str, object]):
+    with pytest.raises(InvalidInputError, match="cannot listen on") as refused:
+        serve(ServerSettings(track="flat", find_track=find_track, **place), lambda ports: None)
+    assert "65535" in str(refused.value.hint)
+
+
 def test_an_unknown_track_is_refused():
     with pytest.raises(InvalidInputError, match="nowhere"):
         serve(ServerSettings(track="nowhere", port=0, find_track=find_track), lambda ports: None)

@@ -40,6 +40,8 @@ FLAT_PICTURE_LEVELS = 2.0
 SLOW_FACTOR = 2.0
 """Decisions slower than this many times real time are worth a word."""
 
+_CHECK_PATIENCE = Patience(connect_s=3.0, greeting_s=30.0)
+"""Somebody watches: shorter than a collector's, which may find its game still starting."""
 _GAS = Inputs(accelerate=True)
 _RESTART = "Restart the game, and let no other client connect."
 _ADVICE: dict[type[GameError], str] = {
@@ -94,7 +96,7 @@ def check_game(
         patience: how long to wait for it.
         settings: how it will be played; with pictures, which are looked at too.
     """
-    run = _Check(address, map_name, patience or Patience(connect_s=3.0), settings or GameSettings())
+    run = _Check(address, map_name, patience or _CHECK_PATIENCE, settings or GameSettings())
     try:
         for name, step in run.steps():
             result = _take(name, step)

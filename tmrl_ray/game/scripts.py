@@ -18,6 +18,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from tmrl_ray.errors import ScriptError
@@ -178,6 +179,22 @@ def parse_script(text: str) -> Timeline:
         KeyPress(s.time_ms, str(s.value)) for s in statements if s.action == "press" and s.value in EVENT_KEYS
     )
     return Timeline(_play(statements), presses, tuple(commands))
+
+
+def read_script(path: Path) -> Timeline:
+    """Return the timeline of the script in a file.
+
+    Raises:
+        ScriptError: the file cannot be read, is no text, or holds what is no statement.
+    """
+    try:
+        return parse_script(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ScriptError(f"{path}: no script: not UTF-8 text") from error
+    except OSError as error:
+        raise ScriptError(f"{path}: cannot be read: {error.strerror}") from error
+    except ScriptError as error:
+        raise ScriptError(f"{path}: {error.args[0]}", hint=error.hint) from error
 
 
 def _split(line: str) -> list[str]:

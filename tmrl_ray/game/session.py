@@ -217,7 +217,8 @@ class SocketGame:
                     self._clock_ms = None
                     raise GameRefusedError(
                         f"the game on {client.address} has no map {name!r}",
-                        hint="Ours are listed by: tmrl-ray game tracks",
+                        hint="The simulator's are listed by: tmrl-ray game tracks. In the real game the name is a path"
+                        " below its Tracks folder.",
                     )
             if deadline.passed:
                 raise GameRefusedError(

@@ -16,7 +16,7 @@ import numpy as np
 from tmrl_ray.errors import InvalidInputError, ScriptError, StateError
 from tmrl_ray.game.inputs import Inputs
 from tmrl_ray.game.protocol import INT32, MAX_INPUTS_BYTES, MessageType, frame_bytes
-from tmrl_ray.game.scripts import HELD_KEYS, Timeline, format_script, parse_script
+from tmrl_ray.game.scripts import HELD_KEYS, Timeline, format_script, read_script
 from tmrl_ray.simulator import console
 from tmrl_ray.simulator.look import Look
 from tmrl_ray.simulator.race import Race
@@ -207,10 +207,10 @@ class SimulatedGame:
         path = self._scripts / file
         try:
             if not path.is_file() or path.stat().st_size > MAX_SCRIPT_BYTES:
-                raise ScriptError(f"not a file of at most {MAX_SCRIPT_BYTES} bytes")
-            script = parse_script(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, ScriptError) as error:
-            log.warning("script %s not loaded: %s", path, error)
+                raise ScriptError(f"{path}: not a file of at most {MAX_SCRIPT_BYTES} bytes")
+            script = read_script(path)
+        except (OSError, ScriptError) as error:
+            log.warning("script not loaded: %s", error)
             return
         if script.commands:
             log.warning("script %s: its %d console commands are not executed", path, len(script.commands))

@@ -8,6 +8,7 @@ process each, one process with several instances is for few cores and for tests.
 
 from __future__ import annotations
 
+import errno
 import logging
 import selectors
 import socket
@@ -234,9 +235,9 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
-        raise InvalidInputError(
-            f"cannot listen on {host}:{port}: {error}",
-            hint="Another program, perhaps another game, has the port: choose one with --port. See: tmrl-ray doctor",
-        ) from error
+        hint = "Choose another address with --host; ports go up to 65535."
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            hint = "Another program, perhaps another game, has the port: choose one with --port. See: tmrl-ray doctor"
+        raise InvalidInputError(f"cannot listen on {host}:{port}: {error}", hint=hint) from error
     listener.setblocking(False)
     return listener

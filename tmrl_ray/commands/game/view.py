@@ -47,7 +47,7 @@ def view(
 ) -> None:
     """Write pictures or a video of a race on a track."""
     from tmrl_ray.config.game import Camera
-    from tmrl_ray.game.scripts import parse_script
+    from tmrl_ray.game.scripts import read_script
     from tmrl_ray.service import compile_kernels
     from tmrl_ray.simulator.film import FilmSettings, duration_ms, film, write_film
     from tmrl_ray.simulator.library import load_track
@@ -58,7 +58,7 @@ def view(
     place = load_track(track)
     with explain_delay(COMPILING):
         compile_kernels(track)
-        inputs = _driven(place) if script is None else parse_script(script.read_text(encoding="utf-8"))
+        inputs = _driven(place) if script is None else read_script(script)
         until_ms = duration_ms(place, inputs, LONGEST_MS)
     settings = FilmSettings(size=size, camera=cast(Camera, camera), look=None if look is None else random_look(look))
     with progress("filming", until_ms) as shown:
