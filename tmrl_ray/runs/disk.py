@@ -5,6 +5,7 @@ A seam: tests put in one that fails, or kills its process, at any of the steps.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -58,6 +59,24 @@ def replace_file(disk: Disk, path: Path, data: bytes) -> None:
     disk.write(partial, data)
     disk.rename(partial, path)
     disk.sync_directory(path.parent)
+
+
+def append(path: Path, data: bytes) -> int:
+    """Append to a file, which is made if it is not there, all of ``data`` or nothing; return the size after it.
+
+    Raises:
+        OSError: it could not be appended.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        written = os.write(descriptor, data)
+        if written < len(data):  # the disk is full: leave no half of it before what comes later
+            os.ftruncate(descriptor, size)
+            raise OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes could be written", str(path))
+        return size + written
+    finally:
+        os.close(descriptor)
 
 
 def remove_directory(disk: Disk, path: Path) -> None:
