@@ -12,18 +12,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 
 from actors.buffer_rings import BufferSetup
-from actors.collector import Collector, Ports
+from actors.collector import Collector, Ports, Turn
 from actors.remote.calls import NAMESPACE, ask, find_actor
 from actors.remote.replay import PART as REPLAY
 from actors.remote.replay import ReplayClient
 from actors.remote.weights import PART as WEIGHTS
 from actors.remote.weights import WeightClient
-from tests.actors.fakes import FORMAT, FakeKeeper, driving
+from tests.actors.fakes import FORMAT, FakeKeeper, OneActionPolicy, driving
 from tmrl_ray.config.collector import CollectorSettings
 from tmrl_ray.config.replay import ReplaySettings, WindowSettings
+from tmrl_ray.errors import PeerUnavailableError
+from tmrl_ray.racing.rollout import Decision
 
 PATIENCE_S = 30.0
 
@@ -49,14 +52,12 @@ def small_cluster() -> Iterator[None]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def setup(run: str, directory: Path, **settings: Any) -> BufferSetup:
-    """A buffer of 4099 toy rows, on the disk of the test."""
-    replay = ReplaySettings(
-        windows=(WindowSettings(rows=4099, learn_start_rows=37),), samples_per_insert=None, test_every=None, **settings
-    )
+def setup(run: str, directory: Path, *, rows: int = 4099) -> BufferSetup:
+    """A buffer of toy rows, on the disk of the test."""
+    window = WindowSettings(rows=rows, learn_start_rows=37)
     return BufferSetup(
         run=run,
-        settings=replay,
+        settings=ReplaySettings(windows=(window,), samples_per_insert=None, test_every=None),
         format=FORMAT,
         ring_base=directory / "rings",
         directory=directory / "replay",
@@ -65,14 +66,34 @@ def setup(run: str, directory: Path, **settings: Any) -> BufferSetup:
     )
 
 
-def make_collector(run: str, number: int) -> Collector:
-    """A collector of toy races, made in the process of its actor."""
-    ports = Ports(
-        FakeKeeper(),
-        ReplayClient.connect(find_actor(run, REPLAY), FORMAT),
-        WeightClient(find_actor(run, WEIGHTS)),
-    )
-    return Collector(number, CollectorSettings(reply_s=5.0), driving(), ports, run_seed=7)
+class SlowPolicy(OneActionPolicy):
+    """Thinks for as long as a real one."""
+
+    def act(self, frame: np.ndarray | None, floats: np.ndarray) -> Decision:
+        time.sleep(0.001)
+        return super().act(frame, floats)
+
+
+def make_collectors(run: str, number: int) -> list[Collector]:
+    """A member's only collector, of toy races, made in the process of its actor."""
+    sink = ReplayClient.connect(find_actor(run, REPLAY), FORMAT)
+    ports = Ports(FakeKeeper(), sink, WeightClient(find_actor(run, WEIGHTS)))
+    settings = CollectorSettings(reply_s=5.0, weights_at="decision", flush_s=0.1)
+    return [Collector(number, settings, driving(make_policy=SlowPolicy), ports, run_seed=7)]
+
+
+class BrokenCollector(Collector):
+    """Fails as soon as it drives."""
+
+    def run(self) -> Iterator[Turn]:
+        raise ZeroDivisionError("made up")
+
+
+def make_broken_collectors(run: str, number: int) -> list[Collector]:
+    """A member that crashes after each start."""
+    sink = ReplayClient.connect(find_actor(run, REPLAY), FORMAT)
+    ports = Ports(FakeKeeper(), sink, WeightClient(find_actor(run, WEIGHTS)))
+    return [BrokenCollector(number, CollectorSettings(), driving(), ports, run_seed=7)]
 
 
 def process_of(actor: Any) -> int:
@@ -92,3 +113,12 @@ def eventually(holds: Callable[[], bool], *, within_s: float = PATIENCE_S) -> No
     while not holds():
         assert time.monotonic() < end_s, f"not within {within_s} s"
         time.sleep(0.05)
+
+
+def is_gone(actor: Any) -> bool:
+    """Whether an actor answers no more."""
+    try:
+        process_of(actor)
+    except PeerUnavailableError:
+        return True
+    return False

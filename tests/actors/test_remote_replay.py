@@ -1,4 +1,4 @@
-"""The replay buffer as an actor: what it has acknowledged survives its kill, and who cannot reach its ring compresses."""
+"""The replay buffer as an actor: what it acknowledged survives its kill; who cannot reach its ring compresses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from actors.messages import AppendStatus
 from actors.remote.calls import ask, end_actor, wait_until_up
 from actors.remote.replay import PEER, ReplayClient, start_replay
 from tests.actors.fakes import FORMAT
-from tests.actors.remote_parts import PATIENCE_S, eventually, kill_process, process_of, setup, small_cluster
+from tests.actors.remote_parts import PATIENCE_S, eventually, is_gone, kill_process, process_of, setup, small_cluster
 from tests.experience.races import MadeUpRaces
 from tmrl_ray.errors import ChunkError, PeerUnavailableError, TmrlError
 from tmrl_ray.experience.chunk import Chunk
@@ -38,21 +38,16 @@ def replay(tmp_path: Path) -> Iterator[object]:
     wait_until_up(handle, PEER)
     yield handle
     end_actor(handle)
-    eventually(lambda: _is_gone(handle))
-
-
-def _is_gone(handle: object) -> bool:
-    try:
-        process_of(handle)
-    except PeerUnavailableError:
-        return True
-    return False
+    eventually(lambda: is_gone(handle))
 
 
 def chunks_of(client: ReplayClient, number: int, races: int, *, steps: int = 211) -> list[Chunk]:
     """Races of a collector that has just been given an incarnation."""
     grant = client.hand_out_incarnation(number, FORMAT.layout.hash).result(PATIENCE_S)
-    made_up, builder = MadeUpRaces(number, FORMAT, made=10_000 * number), ChunkBuilder(FORMAT, number, grant.incarnation)
+    made_up, builder = (
+        MadeUpRaces(number, FORMAT, made=10_000 * number),
+        ChunkBuilder(FORMAT, number, grant.incarnation),
+    )
     return [chunk for _ in range(races) for chunk in made_up.race(builder, steps)]
 
 
@@ -75,9 +70,10 @@ def test_rows_are_appended_once_and_drawn_by_their_numbers(replay):
     assert client.standing(3).result(PATIENCE_S).env_steps == 422
     drawn = client.draw(DrawRequest(2, 31, policy_version=5)).result(PATIENCE_S)
     reader = RingReader.attach(client.ring().directory, FORMAT)
-    metres = np.empty((2, 31), dtype=np.float32)
-    assert reader.gather(drawn.draw.rows.astype(np.int64), drawn.draw.generations, {"metres": metres}).all()
-    assert set(metres.ravel()) <= {value for chunk in sent for value in chunk.core_of("metres")}
+    rows, generations = drawn.draw.rows.astype(np.int64).ravel(), drawn.draw.generations.ravel()
+    metres = np.empty(2 * 31, dtype=np.float32)
+    assert reader.gather(rows, generations, {"metres": metres}).all()
+    assert set(metres) <= {value for chunk in sent for value in chunk.core_of("metres")}
     assert client.standing(3).result(PATIENCE_S).policy_version == 5
 
 
@@ -103,7 +99,7 @@ def test_who_cannot_attach_to_the_ring_compresses(replay, tmp_path: Path):
 
 def test_a_ring_that_cannot_be_made_is_a_clear_error(tmp_path: Path):
     (tmp_path / "replay").write_text("a file where a folder should be")
-    with pytest.raises(TmrlError, match="could not be started.*cannot make or clear up"):
+    with pytest.raises(TmrlError, match="could not be started: .*NotSavedError: cannot make or clear up"):
         wait_until_up(start_replay(setup("broken-run", tmp_path)), PEER)
 
 
@@ -121,7 +117,7 @@ def test_nothing_acknowledged_is_lost_by_a_kill_and_nothing_is_there_twice(repla
         if not killed_s and len(acknowledged) >= kill_after:
             killed_s, pid = time.monotonic(), kill_process(replay)
         wait([reply for _, _, reply in under_way], timeout=PATIENCE_S)
-        for chunk, data, reply in under_way:
+        for chunk, _, reply in under_way:
             error = reply.exception(timeout=0)
             assert error is None or isinstance(error, PeerUnavailableError)
             if error is None:
