@@ -97,6 +97,8 @@ class LearnerUpdate:
     def step(self, batch: Batch, *, env_steps: int) -> StepReport:
         """Learn from ``batch``, which is on the update's device, without waiting for that device.
 
+        The first step of a compiled update waits, and one with a soft reset, which is rare.
+
         Args:
             batch: any number of samples; a compiled loss wants the same number each time.
             env_steps: env steps of the run so far, the clock of all schedules; never goes back.
