@@ -42,6 +42,7 @@ class _Root(LazyGroup):
     subcommands={
         "quickstart": "tmrl_ray.commands.quickstart:quickstart",
         "drive": "tmrl_ray.commands.drive:drive",
+        "train": "tmrl_ray.commands.train:train",
         "game": "tmrl_ray.commands.game.group:game",
         "config": "tmrl_ray.commands.config:config",
         "doctor": "tmrl_ray.commands.doctor:doctor",

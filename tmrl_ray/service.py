@@ -63,19 +63,25 @@ def _embedded(config: RunConfig, track: Track | None) -> EmbeddedGame:
     return EmbeddedGame(config.game, tuning=load_tuning(config.simulator.tuning), find_track=find_track)
 
 
-def _connected(config: RunConfig, connection: ConnectionSettings, stack: ExitStack) -> SocketGame:
-    address, launch = Address(connection.host, connection.port), connection.launch
+def source_of(connection: ConnectionSettings) -> Launch | Address:
+    """Return how to start a game, or the address of one that somebody else starts and ends."""
+    launch = connection.launch
     if launch is None:
-        return SocketGame.connect(address, config.game, patience=connection.patience, player=connection.player)
-    process = GameProcess.start(
-        Launch(
-            command=launch.command,
-            port=connection.port,
-            directory=launch.directory,
-            environment=launch.environment,
-            ready_s=launch.ready_s,
-        )
+        return Address(connection.host, connection.port)
+    return Launch(
+        command=launch.command,
+        port=connection.port,
+        directory=launch.directory,
+        environment=launch.environment,
+        ready_s=launch.ready_s,
     )
+
+
+def _connected(config: RunConfig, connection: ConnectionSettings, stack: ExitStack) -> SocketGame:
+    source = source_of(connection)
+    if isinstance(source, Address):
+        return SocketGame.connect(source, config.game, patience=connection.patience, player=connection.player)
+    process = GameProcess.start(source)
     stack.callback(process.end)
     return process.connect(config.game, patience=connection.patience, player=connection.player)
 

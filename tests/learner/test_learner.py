@@ -1,0 +1,156 @@
+"""The learner between a replay buffer and a weight store that are given by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load
+
+from learner.learner import Drawn, Learner, Ports, Question, Turn
+from tests.iqn.networks import BATCH
+from tests.learner.drawn import SETTINGS, drawn, update_of
+from tmrl_ray.config.race import RewardSettings
+from tmrl_ray.errors import DataError, PeerUnavailableError
+from tmrl_ray.experience.batches import Batch
+from tmrl_ray.experience.sampling import Draw
+from tmrl_ray.experience.transitions import Valuation
+
+BATCHES = 3
+LEARNER = SETTINGS.replace(draw_batches=BATCHES, draw_ahead=False, publish_every=2, batch_size=BATCH)
+DRAW = Draw.of(np.zeros((BATCHES, BATCH), np.int64), np.full((BATCHES, BATCH), 4))
+
+
+class FakeBuilder:
+    """Builds batches by chance, the same ones from equal states."""
+
+    buffers = 3
+
+    def __init__(self) -> None:
+        self.built = 0
+        self.valuations: list[Valuation] = []
+
+    def batches(self, draw: Draw, valuation: Valuation, *, demonstrations: Draw | None = None) -> Iterator[Batch]:
+        self.valuations.append(valuation)
+        for _ in range(draw.shape[0]):
+            self.built += 1
+            yield drawn(seed=self.built)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"built": self.built}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.built = state["built"]
+
+
+class FakePeers:
+    """A replay buffer and a weight store that do as they are told."""
+
+    def __init__(self) -> None:
+        self.questions: list[Question] = []
+        self.published: list[tuple[int, bytes]] = []
+        self.answers: list[Drawn | Exception | None] = []
+        """What comes next; None: no answer yet. When there is nothing left, rows are drawn."""
+
+    def ask(self, question: Question) -> Future[Drawn]:
+        self.questions.append(question)
+        answer = self.answers.pop(0) if self.answers else Drawn(100 * len(self.questions), DRAW)
+        future: Future[Drawn] = Future()
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        elif answer is not None:
+            future.set_result(answer)
+        return future
+
+    def publish(self, version: int, data: bytes) -> None:
+        self.published.append((version, data))
+
+
+def learner_of(peers: FakePeers, settings=LEARNER, **options: Any) -> Learner:
+    return Learner(update_of(settings), FakeBuilder(), Ports(peers, peers), RewardSettings(), **options)
+
+
+def test_each_turn_is_one_update_of_what_was_drawn():
+    peers = FakePeers()
+    learner = learner_of(peers)
+    assert list(islice(learner.run(), 4)) == [Turn.LEARNED] * 4
+    assert [(each.batches, each.batch_size) for each in peers.questions] == [(BATCHES, BATCH)] * 2
+    assert (learner.steps, learner.env_steps) == (4, 200)
+    summary = learner.take_summary()
+    assert summary.figures["sound"] == 1.0
+    assert learner.take_summary() is None
+
+
+def test_weights_are_published_every_few_updates_and_their_version_told():
+    peers = FakePeers()
+    learner = learner_of(peers)
+    list(islice(learner.run(), 4))
+    assert [version for version, _ in peers.published] == [1, 2]
+    weights = load(peers.published[-1][1])
+    assert all(torch.equal(weights[name], tensor) for name, tensor in learner.update.weights().items())
+    assert [each.policy_version for each in peers.questions] == [0, 1]
+
+
+def test_it_waits_for_an_answer_and_asks_again_for_what_was_not_given():
+    peers = FakePeers()
+    peers.answers = [PeerUnavailableError("away"), Drawn(7, None), None]
+    learner = learner_of(peers)
+    assert list(islice(learner.run(), 5)) == [Turn.WAITING] * 5
+    assert len(peers.questions) == 3
+    assert peers.questions[0] == peers.questions[1]
+    assert learner.env_steps == 7
+
+
+def test_a_failure_that_is_none_of_the_way_ends_it():
+    peers = FakePeers()
+    peers.answers = [DataError("of another format")]
+    with pytest.raises(DataError, match="another format"):
+        next(learner_of(peers).run())
+
+
+def test_priorities_are_told_with_the_next_question():
+    peers = FakePeers()
+    learner = learner_of(peers, prioritised=True, priorities_below_clock=100)
+    list(islice(learner.run(), BATCHES + 1))
+    assert [len(each.priorities) for each in peers.questions] == [0, BATCHES]
+    update = peers.questions[1].priorities[0]
+    assert update.rows.tolist() == drawn(seed=1).indices.tolist()
+    assert np.isfinite(update.td_errors).all()
+
+
+def test_with_draw_ahead_the_question_comes_before_the_updates_and_drain_leaves_nothing():
+    peers = FakePeers()
+    learner = learner_of(peers, LEARNER.replace(draw_ahead=True))
+    next(learner.run())
+    assert len(peers.questions) == 2
+    learner.drain()
+    assert list(learner.run()) == [Turn.LEARNED] * (2 * BATCHES - 1)
+    assert len(peers.questions) == 2
+
+
+def test_rewards_are_valued_by_the_discount_of_the_moment():
+    peers = FakePeers()
+    learner = learner_of(peers, LEARNER.replace(discount={"points": ((0, 0.5), (1000, 0.9))}))
+    list(islice(learner.run(), BATCHES + 1))
+    assert [each.gamma for each in learner.builder.valuations] == pytest.approx([0.54, 0.58])
+
+
+def test_what_is_restored_goes_on_exactly():
+    peers = FakePeers()
+    first = learner_of(peers)
+    list(islice(first.run(), BATCHES))
+    tensors, values = first.state_dict()
+    second = learner_of(FakePeers())
+    second.load_state_dict(tensors, values)
+    assert (second.steps, second.version, second.env_steps) == (first.steps, first.version, first.env_steps)
+    peers.answers = [Drawn(500, DRAW)]
+    second._ports.rows.answers = [Drawn(500, DRAW)]
+    for learner in (first, second):
+        list(islice(learner.run(), BATCHES))
+    other = second.update.weights()
+    assert all(torch.equal(tensor, other[name]) for name, tensor in first.update.weights().items())

@@ -1,0 +1,308 @@
+"""A whole run in one process, on one loop, without Ray: to look into, to test, and for small machines.
+
+The parts are those of a cluster; only what lies between them is a plain call. The loop in which it is used::
+
+    with SerialRun(training, run, checkpoint) as serial:
+        for news in serial.run():
+            show(news)
+
+Collecting and learning take turns as the limiter says: the learner learns while it may draw, else the collector
+decides. No part looks at a wall clock, so the same seed gives the same run, bit for bit. What does follow the wall
+clock - evaluations, rows of metrics, checkpoints - changes nothing in what is learned (the plateau breaker, where it
+is on, listens to evaluations: then runs differ).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Self, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+
+from actors.collector import Collector
+from actors.collector import Ports as CollectorPorts
+from actors.collector import Turn as CollectorTurn
+from actors.draw_messages import DrawRequest, NeedMore
+from actors.evaluation import Evaluation
+from actors.evaluator import Evaluator
+from actors.messages import AppendReply, Grant, Standing
+from actors.race_archive import RaceArchive
+from actors.race_report import RaceReport
+from actors.replay_buffer import ReplayBuffer
+from actors.weight_store import Weights, WeightStore
+from learner.learner import Drawn, Learner, Question
+from learner.learner import Ports as LearnerPorts
+from learner.learner import Turn as LearnerTurn
+from tmrl_ray.records import Records
+from tmrl_ray.runs.checkpoint import Checkpoint, CheckpointHead, CheckpointStore
+from tmrl_ray.runs.checkpoint_files import Part
+from tmrl_ray.runs.rundir import RunDirectory
+from tmrl_ray.training import Training, device_of
+
+T = TypeVar("T")
+
+LOOK_UP_S = 0.2
+"""Between two looks at the wall clock's business."""
+
+
+@dataclass(frozen=True)
+class News:
+    """What happened since the last news."""
+
+    races: tuple[RaceReport, ...] = ()
+    """Of the collector."""
+    evaluation: Evaluation | None = None
+    """Greedy races."""
+    saved: CheckpointHead | None = None
+    """A checkpoint."""
+
+
+class SerialRun:
+    """One run; see the module for the loop in which it is used.
+
+    Args:
+        training: what it is made of.
+        run: its folder.
+        store: its checkpoints.
+        checkpoint: to go on from; None: it is new.
+    """
+
+    def __init__(
+        self, training: Training, run: RunDirectory, store: CheckpointStore, checkpoint: Checkpoint | None = None
+    ) -> None:
+        config = training.config
+        self.training = training
+        self.run_directory = run
+        self._store = store
+        parts = {} if checkpoint is None else checkpoint.parts
+        self._stack = ExitStack()
+        device = device_of(config.training.device)
+        torch.set_num_threads(config.training.threads or torch.get_num_threads())
+        self.buffer = ReplayBuffer(training.buffer_setup(run.uuid, run.path), parts.get("experience"), clock=_no_time)
+        self._stack.callback(self._let_go_of_rings)
+        self.records = Records(
+            run, training.references_s, None if checkpoint is None else parts["records"].values["state"]
+        )
+        line = _InProcessLine(self.buffer)
+        priorities, demonstrations = config.replay.priorities, self.buffer.demonstrations
+        self.learner = Learner(
+            training.update(device),
+            training.batches(self.buffer.ring, None if demonstrations is None else demonstrations.ring, device),
+            LearnerPorts(line, line),
+            config.reward,
+            prioritised=priorities is not None,
+            priorities_below_clock=None if priorities is None else priorities.update_below_clock,
+        )
+        if checkpoint is not None:
+            part = parts["learner"]
+            self.learner.load_state_dict(part.tensors(), part.values)
+        driving = training.driving()
+        self.collector = Collector(
+            0,
+            config.collector.replace(flush_s=None),
+            driving,
+            CollectorPorts(training.game_keeper(), line, line, line.time, line.sleep),
+            run_seed=config.training.seed,
+        )
+        self._line = line
+        archive = RaceArchive(run.best, keep=config.evaluation.keep)
+        self._evaluator = Evaluator(
+            config.evaluation, driving, training.game_keeper(), archive, run_seed=config.training.seed
+        )
+        self._stack.callback(self._evaluator.close)
+        self._stopping = False
+        self._ended = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def stop(self) -> None:
+        """Collect and learn no more; what was begun is brought to its end and saved."""
+        self._stopping = True
+
+    def run(self) -> Iterator[News]:
+        """Yield the news, a few times a second, until the run is stopped or at its end."""
+        settings, every_s = self.training.config.training, self.training.config.evaluation.every_s
+        work = self._work()
+        now_s = time.monotonic()
+        due_s = {"evaluation": now_s + every_s, "row": now_s, "checkpoint": now_s + settings.checkpoint_s}
+        while not self._stopping and not self._is_over():
+            look_up_s = time.monotonic() + LOOK_UP_S
+            while time.monotonic() < look_up_s and not self._stopping and not self._is_over():
+                next(work)
+            evaluation = None
+            if time.monotonic() >= due_s["evaluation"]:
+                due_s["evaluation"] = time.monotonic() + every_s
+                evaluation = self.evaluate()
+            races = self._take_races()
+            if time.monotonic() >= due_s["row"]:
+                due_s["row"] = time.monotonic() + settings.metrics_s
+                self.records.row(self.learner.take_summary(), self.buffer.stats())
+            saved = None
+            if time.monotonic() >= due_s["checkpoint"]:
+                saved = self.save()
+                due_s["checkpoint"] = time.monotonic() + settings.checkpoint_s
+            yield News(races, evaluation, saved)
+        yield self._end()
+
+    def evaluate(self) -> Evaluation:
+        """Drive greedy races with the weights as they are, and keep the best of all."""
+        learner = self.learner
+        evaluation = self._evaluator.evaluate(Weights.of(max(learner.version, 1), save(learner.update.weights())))
+        for report in evaluation.reports:
+            self.records.race(report, evaluation=True)
+            if report.finish_time_ms is not None:
+                learner.update.plateau.observe(report.finish_time_ms / 1000, self.records.clocks.env_steps)
+        return evaluation
+
+    def save(self) -> CheckpointHead:
+        """Write a checkpoint.
+
+        Raises:
+            NotSavedError: it could not be written.
+        """
+        tensors, values = self.learner.state_dict()
+        parts = {
+            "learner": Part(values, tensors),
+            "experience": self.buffer.checkpoint(),
+            "records": Part({"state": self.records.state_dict()}),
+        }
+        return self._store.save(parts, self.records.clocks)
+
+    def _work(self) -> Iterator[None]:
+        """Learn while that is allowed, else collect until something has arrived; each turn is short."""
+        learning, collecting = self.learner.run(), self.collector.run()
+        self.learner.publish()
+        while True:
+            if next(learning) is LearnerTurn.LEARNED:
+                self._advance()
+                yield
+                continue
+            arrived = self._line.arrived
+            for turn in collecting:
+                if turn is CollectorTurn.WAITING:
+                    self._line.sleep(1.0)
+                yield
+                if self._line.arrived != arrived or turn is CollectorTurn.WAITING:
+                    break
+            self._advance()
+
+    def _end(self) -> News:
+        """Bring to its end what was begun, and save it."""
+        self.collector.stop()
+        for turn in self.collector.run():
+            if turn is CollectorTurn.WAITING:
+                self._line.sleep(1.0)
+        self.learner.drain()
+        for _ in self.learner.run():
+            pass
+        self._advance()
+        evaluation = self.evaluate()
+        self.records.row(self.learner.take_summary(), self.buffer.stats())
+        news = News(self._take_races(), evaluation, self.save())
+        self.records.close("stopped" if self._stopping else "finished")
+        self._ended = True
+        return news
+
+    def _advance(self) -> None:
+        self.records.advance(env_steps=self.buffer.ring.counters.env_steps, learner_steps=self.learner.steps)
+
+    def _take_races(self) -> tuple[RaceReport, ...]:
+        races = tuple(self.collector.take_reports())
+        for race in races:
+            self.records.race(race)
+        return races
+
+    def _is_over(self) -> bool:
+        settings, clocks = self.training.config.training, self.records.clocks
+        if settings.minutes is not None and clocks.training_hours * 60 >= settings.minutes:
+            return True
+        return settings.env_steps is not None and clocks.env_steps >= settings.env_steps
+
+    def _let_go_of_rings(self) -> None:
+        if self._ended:
+            self.buffer.remove()  # its checkpoint has all of it
+        else:
+            self.buffer.close()  # whoever resumes goes on with it
+
+
+class _InProcessLine:
+    """The lines between collector, replay buffer, learner and weight store: calls that are answered at once."""
+
+    compress = False
+
+    def __init__(self, buffer: ReplayBuffer) -> None:
+        self.arrived = 0
+        """Chunks that the buffer was sent."""
+        self._buffer = buffer
+        self._store = WeightStore()
+        self._now_s = 0.0
+
+    def time(self) -> float:
+        """Return seconds that pass only while somebody waits."""
+        return self._now_s
+
+    def sleep(self, seconds: float) -> None:
+        """Let seconds pass."""
+        self._now_s += seconds
+
+    def hand_out_incarnation(self, collector: int, layout_hash: str) -> Future[Grant]:
+        """See ``actors.sender.ExperienceSink``."""
+        return _answered(self._buffer.hand_out_incarnation(collector, layout_hash))
+
+    def append(self, data: NDArray[np.uint8]) -> Future[AppendReply]:
+        """See ``actors.sender.ExperienceSink``."""
+        self.arrived += 1
+        return _answered(self._buffer.append(data))
+
+    def standing(self, collector: int) -> Future[Standing]:
+        """See ``actors.sender.ExperienceSink``."""
+        return _answered(self._buffer.standing(collector))
+
+    def ask(self, question: Question) -> Future[Drawn]:
+        """See ``learner.learner.RowSource``."""
+        answer = self._buffer.draw(
+            DrawRequest(
+                question.batches,
+                question.batch_size,
+                priorities=question.priorities,
+                policy_version=question.policy_version,
+                extra_samples=question.extra_samples,
+            )
+        )
+        if isinstance(answer, NeedMore):
+            return _answered(Drawn(answer.env_steps, None))
+        return _answered(Drawn(answer.env_steps, answer.draw, answer.demonstrations))
+
+    def publish(self, version: int, data: bytes) -> None:
+        """See ``learner.learner.WeightSink``."""
+        self._store.publish(Weights.of(version, data))
+
+    def fetch_if_newer(self, version: int) -> Future[Weights | None]:
+        """See ``actors.weight_store.WeightSource``."""
+        return _answered(self._store.fetch_if_newer(version))
+
+    def acknowledge(self, collector: int, version: int) -> None:
+        """See ``actors.weight_store.WeightSource``."""
+        self._store.acknowledge(collector, version)
+
+
+def _no_time() -> float:
+    """Tell the buffer's credits no time: the one collector there is cannot fall silent."""
+    return 0.0
+
+
+def _answered(value: T) -> Future[T]:
+    future: Future[T] = Future()
+    future.set_result(value)
+    return future

@@ -1,0 +1,215 @@
+"""What a training run is made of, worked out from its configuration: the same for one process and for a cluster."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from actors.buffer_rings import BufferSetup
+from actors.collector import Driving
+from actors.courses import Course
+from actors.game_keeper import GameKeeper, InProcessGame
+from learner.update import LearnerUpdate
+from tmrl_ray.config.loading import config_hash
+from tmrl_ray.config.race import MapEntry
+from tmrl_ray.config.run import RunConfig
+from tmrl_ray.errors import ConfigError
+from tmrl_ray.experience.batch_builder import BatchBuilder, BatchRecipe
+from tmrl_ray.experience.chunk import ChunkFormat
+from tmrl_ray.experience.columns import Layout
+from tmrl_ray.experience.memory import SHARED_MEMORY, choose_base
+from tmrl_ray.experience.minirace import MiniRace
+from tmrl_ray.experience.ring_reader import RingReader
+from tmrl_ray.experience.transitions import TransitionRules
+from tmrl_ray.game.interface import Game
+from tmrl_ray.game.supervisor import GameSupervisor
+from tmrl_ray.iqn.network import NetworkIO, build_network
+from tmrl_ray.iqn.policy import IQNPolicy
+from tmrl_ray.racing.actions import ACTION_COUNT
+from tmrl_ray.racing.drivers import pursuit_times_s
+from tmrl_ray.racing.normalisation import normalisation_of
+from tmrl_ray.racing.observation_layout import ObservationLayout
+from tmrl_ray.racing.reference_line import line_of_track, load_line
+from tmrl_ray.service import load_tuning, source_of
+from tmrl_ray.simulator.embedded import EmbeddedGame
+from tmrl_ray.simulator.library import load_track
+from tmrl_ray.simulator.look import random_look
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What all parts of one training run agree on; ``of`` works it out."""
+
+    config: RunConfig
+    observation: ObservationLayout
+    """Which floats are seen."""
+    io: NetworkIO
+    """What goes into the network, and comes out of it."""
+    format: ChunkFormat
+    """Of the experience."""
+    courses: tuple[Course, ...]
+    """What is driven, in turn."""
+    rules: TransitionRules
+    """How far transitions go."""
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Training:
+        """Return what a configuration asks for.
+
+        Raises:
+            InvalidInputError: parts of the configuration do not fit together, or a track or line is not there.
+        """
+        observation = ObservationLayout(config.observation)
+        scale = normalisation_of(
+            observation, decision_period_ms=config.game.decision_period_ms, spacing_m=config.line.spacing_m
+        )
+        size = config.game.frame_size
+        if size is not None and not config.game.grey:
+            raise ConfigError("game.grey is false, the agent sees grey pictures only", hint="Set game.grey: true")
+        layout = Layout.of(None if size is None else (size[1], size[0]), observation)
+        replay = config.replay
+        mini_race = replay.mini_race
+        return cls(
+            config,
+            observation,
+            NetworkIO(size, scale.mean, scale.std, ACTION_COUNT),
+            ChunkFormat(layout, history=config.network.frame_stack - 1, look_ahead=replay.n_steps),
+            tuple(course_of(entry, config) for entry in config.maps),
+            TransitionRules(
+                replay.n_steps,
+                replay.cut_at_exploration,
+                None
+                if mini_race is None
+                else MiniRace.of(
+                    mini_race,
+                    mini_race_ms=config.observation.mini_race_ms,
+                    decision_period_ms=config.game.decision_period_ms,
+                ),
+            ),
+        )
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """What a checkpoint must agree with: without it the state means nothing."""
+        network = hashlib.sha256(f"{config_hash(self.config.network)} {self.io.frame_size} {ACTION_COUNT}".encode())
+        return {"network": network.hexdigest(), "layout": self.format.layout.hash}
+
+    @property
+    def references_s(self) -> dict[str, dict[str, float]]:
+        """Times by which races on each map are measured: those of the pursuit driver on tracks that ship."""
+        times_s = pursuit_times_s()
+        return {entry.name: {"pursuit": times_s[entry.map]} for entry in self.config.maps if entry.map in times_s}
+
+    def buffer_setup(self, run: str, directory: Path, *, check: bool = True) -> BufferSetup:
+        """Return what the replay buffer of a run is made with.
+
+        Args:
+            run: name of the run, that no other ever has.
+            directory: of the run's files.
+            check: see that there is room for the experience, and take the disk where shared memory is short.
+
+        Raises:
+            InvalidInputError: the experience does not fit into memory.
+        """
+        learner = self.config.learner
+        (seed,) = _seeds(self.config.training.seed, 1, of="draws")
+        setup = BufferSetup(
+            run=run,
+            settings=self.config.replay,
+            format=self.format,
+            ring_base=SHARED_MEMORY,
+            directory=directory / "replay",
+            seed=seed,
+            max_draw=learner.batch_size * learner.draw_batches,
+        )
+        if not check:
+            return setup
+        return replace(setup, ring_base=choose_base(setup.memory_bill(), disk=directory / "rings"))
+
+    def game_keeper(self) -> GameKeeper:
+        """Return who brings a game: a simulated one in this process, or the one that the configuration names."""
+        config, connection = self.config, self.config.connection
+        if connection is None:
+            tuning, seed = load_tuning(config.simulator.tuning), config.simulator.look_seed
+
+            def prepare(game: Game, race: int) -> None:
+                if seed is not None and isinstance(game, EmbeddedGame):
+                    game.look = random_look(seed + race)
+
+            return InProcessGame(lambda: EmbeddedGame(config.game, tuning=tuning), prepare)
+        return GameSupervisor(
+            source_of(connection), config.game, patience=connection.patience, player=connection.player
+        )
+
+    def policy(self, seed: int, *, draw_quantiles: bool = True) -> IQNPolicy:
+        """Return a policy, with weights that nobody trained yet."""
+        return IQNPolicy(self.config.network, self.io, seed=seed, draw_quantiles=draw_quantiles)
+
+    def driving(self) -> Driving:
+        """Return what collectors drive."""
+        return Driving(self.courses, self.observation, self.config.cut_offs, self.policy, self.format)
+
+    def update(self, device: torch.device) -> LearnerUpdate:
+        """Return what learns from batches, with a new network."""
+        network_seed, update_seed = _seeds(self.config.training.seed, 2, of="learner")
+        network = build_network(self.config.network, self.io, seed=network_seed)
+        return LearnerUpdate(network, self.config.learner, seed=update_seed, device=device)
+
+    def batches(self, experience: RingReader, demonstrations: RingReader | None, device: torch.device) -> BatchBuilder:
+        """Return what builds batches of the rows of these rings."""
+        replay = self.config.replay
+        recipe = BatchRecipe(
+            self.config.learner.batch_size,
+            self.observation,
+            self.config.network.frame_stack,
+            self.rules,
+            replay.shaping,
+            replay.augmentation,
+        )
+        (seed,) = _seeds(self.config.training.seed, 1, of="batches")
+        return BatchBuilder(recipe, experience, demonstrations, seed=seed, pinned=device.type == "cuda")
+
+
+def course_of(entry: MapEntry, config: RunConfig) -> Course:
+    """Return a map of the configuration with its reference line.
+
+    Raises:
+        InvalidInputError: there is no such track, or no such line.
+        ConfigError: the map is of another game, and has no line.
+    """
+    if entry.line is not None:
+        return Course(entry, load_line(entry.line, settings=config.line))
+    if config.connection is not None and config.connection.launch is None and Path(entry.map).suffix == ".Gbx":
+        raise ConfigError(
+            f"maps: {entry.name} has no reference line",
+            hint="Give one: line: FILE.npy",
+        )
+    return Course(entry, line_of_track(load_track(entry.map), config.line))
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device that a configuration names; auto: a CUDA device if there is one.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"training.device: {name} cannot be used here: {error}", hint="Use auto, cpu, or cuda where there is one."
+        ) from error
+    return device
+
+
+def _seeds(run_seed: int, count: int, *, of: str) -> list[int]:
+    """Return seeds that no other part of the run has."""
+    words = (run_seed, *of.encode())
+    return [int(word) for word in np.random.SeedSequence(words).generate_state(count)]
