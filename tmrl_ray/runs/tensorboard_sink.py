@@ -89,17 +89,17 @@ class TensorBoardSink:
     def _add(self, summary: Any, name: str, value: Value) -> None:
         metric = self._registry.resolve(name).metric
         if isinstance(value, Distribution):
-            self._describe(summary.value.add(tag=name, histo=_histogram(value)), metric, metric.kind)
+            self._describe(summary.value.add(tag=name, tensor=_numbers(_buckets(value))), metric, metric.kind)
             for ending, share in TOLD_QUANTILES.items():
-                told = summary.value.add(tag=f"{name}/{ending}", simple_value=value.quantile(share))
+                told = summary.value.add(tag=f"{name}/{ending}", tensor=_numbers(value.quantile(share)))
                 self._describe(told, metric, Kind.SCALAR)
         elif isinstance(value, str):
             self._describe(summary.value.add(tag=name, tensor=_text(value)), metric, metric.kind)
         else:
-            self._describe(summary.value.add(tag=name, simple_value=value), metric, metric.kind)
+            self._describe(summary.value.add(tag=name, tensor=_numbers(value)), metric, metric.kind)
 
     def _describe(self, value: Any, metric: Metric, kind: Kind) -> None:
-        """Say, once a file, what a tag is."""
+        """Say, once a file, what a tag is. TensorBoard's fast reader keeps this for tensors only."""
         if value.tag in self._described:
             return
         self._described.add(value.tag)
@@ -109,20 +109,26 @@ class TensorBoardSink:
         value.metadata.plugin_data.plugin_name = _PLUGINS[kind]
 
 
-def _histogram(value: Distribution) -> Any:
-    """Return the buckets from the first to the last one that is not empty."""
-    from tensorboard.compat.proto.histogram_pb2 import HistogramProto
-
+def _buckets(value: Distribution) -> Any:
+    """Return (buckets, 3), where each begins and ends and what is in it, from the first to the last that is filled."""
     filled = np.flatnonzero(value.counts)
-    buckets = slice(filled[0], filled[-1] + 1)
-    return HistogramProto(
-        min=value.lowest,
-        max=value.highest,
-        num=value.count,
-        sum=value.total,
-        bucket_limit=value.edges()[buckets, 1],
-        bucket=value.counts[buckets],
-    )
+    return np.column_stack([value.edges(), value.counts])[filled[0] : filled[-1] + 1]
+
+
+def _numbers(values: Any) -> Any:
+    """Return numbers of any shape as a tensor."""
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.compat.proto.types_pb2 import DT_DOUBLE, DT_FLOAT
+
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim == 0:  # TensorBoard shows scalars in single precision
+        tensor = TensorProto(dtype=DT_FLOAT, float_val=[float(array)])
+    else:
+        tensor = TensorProto(dtype=DT_DOUBLE, double_val=array.reshape(-1).tolist())
+    tensor.tensor_shape.SetInParent()
+    for size in array.shape:
+        tensor.tensor_shape.dim.add(size=size)
+    return tensor
 
 
 def _text(value: str) -> Any:

@@ -97,6 +97,18 @@ _BATCHES = (
         "The action gap has grown; a temperature far above it makes the policy forget what it knows.",
     ),
     _of_batches(
+        "munchausen_entropy",
+        "share",
+        "Entropy of the soft policy, as a share of the largest possible one.",
+        "The soft policy is less decided; near 1, the temperature drowns the action gap.",
+    ),
+    _of_batches(
+        "munchausen_bonus",
+        "return",
+        "What the policy's own decidedness adds to the reward, 0 or less.",
+        "Nearer to 0: the actions that were taken are those that the soft policy prefers.",
+    ),
+    _of_batches(
         "sound",
         "share",
         "Share of the steps that were not undone.",
