@@ -1,0 +1,50 @@
+"""``tmrl-ray train``: the plan, a tiny run with what it leaves behind, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_serial import QUICKSTART, TINY
+from tmrl_ray.cli import run
+from tmrl_ray.runs.run_files import RunStatus
+
+
+def train(folder: Path, *words: str) -> int:
+    return run(["train", "-c", str(QUICKSTART), "--serial", f"run.folder={folder}", *TINY, *words])
+
+
+def test_the_plan_says_what_it_would_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path, "--dry-run") == 0
+    shown = capsys.readouterr().out
+    assert "batch_size: 17" in shown
+    assert "parameters: " in shown
+    assert "loop (616 m)" in shown
+    assert "MiB" in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_told_of_kept_and_taken_up_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path, "training.env_steps=150", "training.report_s=0.1") == 0
+    shown = capsys.readouterr().out
+    assert f"tensorboard --logdir {tmp_path}" in shown
+    assert "greedy on loop: 0 of 1 finished" in shown
+    assert "saved checkpoint-000001" in shown
+    first = RunStatus.read(tmp_path / "quickstart").clocks
+    assert train(tmp_path, "training.env_steps=300") == 2
+    assert "--resume" in capsys.readouterr().err
+    assert train(tmp_path, "training.env_steps=300", "--resume") == 0
+    assert "checkpoint-000002" in capsys.readouterr().out
+    second = RunStatus.read(tmp_path / "quickstart").clocks
+    assert second.env_steps >= 300
+    assert second.learner_steps > first.learner_steps
+
+
+def test_what_means_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "-c", str(QUICKSTART)]) == 2
+    assert "--serial" in capsys.readouterr().err
+    assert train(tmp_path, "--checkpoint", "checkpoint-000001") == 2
+    assert "--resume" in capsys.readouterr().err
+    assert train(tmp_path, "training.device=nonsense") == 2
+    assert "training.device" in capsys.readouterr().err
