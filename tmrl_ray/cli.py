@@ -35,6 +35,12 @@ class _Root(LazyGroup):
             else:
                 _show(error)
             ctx.exit(2 if isinstance(error, InvalidInputError) else 1)
+        except OSError as error:
+            # A file of the user's that is not there, not writable or on a full disk; anything else is a bug of ours.
+            if error.filename is None or isinstance(error, BrokenPipeError) or ctx.params["debug"]:
+                raise
+            _show(TmrlError(f"{error.filename}: {error.strerror}"))
+            ctx.exit(1)
 
 
 @click.group(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -119,3 +120,14 @@ def test_ctrl_c_ends_without_a_traceback() -> None:
     assert process.returncode == 130
     assert time.monotonic() - start < 10
     assert err.strip() == "interrupted"
+
+
+def test_a_file_that_cannot_be_written_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def write() -> None:
+        (tmp_path / "absent" / "sheet.png").write_bytes(b"")
+
+    monkeypatch.setattr(cli.cli, "get_command", lambda ctx, name: click.Command("write", callback=write))
+    assert cli.run(["write"]) == 1
+    assert f"{tmp_path / 'absent' / 'sheet.png'}: No such file or directory" in capsys.readouterr().err

@@ -66,3 +66,8 @@ def test_validate_tells_about_every_file(tmp_path: Path, capsys: pytest.CaptureF
     assert "game.camera = 4" in err
     assert "did you mean game?" in err
     assert run(["config", "validate", str(good)]) == 0
+
+
+def test_validate_needs_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["config", "validate", "game.camera=3"]) == 2
+    assert "no FILE to check" in capsys.readouterr().err

@@ -191,3 +191,10 @@ def test_registering_needs_one_import_and_no_simulator():
         "assert 'numba' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_an_action_that_does_not_exist_is_refused(env):
+    env.reset(seed=5)
+    for action in (-1, 12):
+        with pytest.raises(InvalidInputError, match=f"action is {action}; allowed: 0 to 11"):
+            env.unwrapped.step(action)

@@ -90,9 +90,12 @@ def validate(parts: tuple[str, ...], as_json: bool) -> None:
     from tmrl_ray.errors import ConfigError
 
     overrides = [part for part in parts if is_override(part)]
+    files = [part for part in parts if not is_override(part)]
+    if not files:
+        raise click.UsageError(f"no FILE to check among: {' '.join(parts)}")
     hashes: dict[str, str] = {}
     errors: dict[str, str] = {}
-    for name in [part for part in parts if not is_override(part)]:
+    for name in files:
         try:
             hashes[name] = config_hash(load_config(Path(name), overrides))
         except ConfigError as error:

@@ -116,6 +116,8 @@ class TrackManiaEnv(gymnasium.Env[Observation, np.int64]):
         """Hold the action's keys for one decision period."""
         if self._episode.ending is not None:
             raise RuntimeError("the race is over: call reset first")
+        if not 0 <= action < len(ACTIONS):
+            raise InvalidInputError(f"action is {action}; allowed: 0 to {len(ACTIONS) - 1}")
         moment = self._moment = self._game.step(ACTIONS[int(action)])
         outcome = self._episode.advance(int(action), moment)
         info = self._info(moment)

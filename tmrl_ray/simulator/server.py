@@ -31,7 +31,7 @@ from tmrl_ray.simulator.tuning import CarTuning
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 8
+BACKLOG = 128
 RETRY_S = 0.5
 """Pause after a failure to accept: without files left, the client would knock again and again."""
 EXIT_STATUS = 3
