@@ -10,7 +10,7 @@ from tests.simulator.golden_race import digests
 
 GOLDEN = (
     "4d4d4eac032018d2598ec042f7d25cee75ce5a5d32e1d8622e10a71ff481c3a9",
-    "61539905d59655ffd571b6b64762cdd8e581e817bc06fc163a439472022740be",
+    "d773af39c84a24b89154fbddcc212c0a1962530fbc7f21596da3049c1bc02c26",
 )
 """Of the states and of the pictures. Changed them on purpose? ``python -m tests.simulator.golden_race`` prints them."""
 
