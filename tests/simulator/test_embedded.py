@@ -56,6 +56,16 @@ def test_the_look_changes_pictures_and_nothing_else():
     assert not np.array_equal(before.frame, after.frame)
 
 
+def test_every_race_of_a_look_seed_has_its_own_look():
+    first, second = (EmbeddedGame(GameSettings(frame_size=(13, 11)), look_seed=5, find_track=find_track) for _ in "ab")
+    first.load_map("flat")
+    second.load_map("flat")
+    frames = [first.start_race().frame for _ in range(3)]
+    again = [second.start_race().frame for _ in range(3)]
+    assert [frame.tobytes() for frame in frames] == [frame.tobytes() for frame in again]
+    assert len({frame.tobytes() for frame in frames}) == 3
+
+
 def test_a_race_over_cannot_be_stepped():
     flat = game(frame_size=None)
     flat.start_race()

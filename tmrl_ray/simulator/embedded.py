@@ -15,7 +15,7 @@ from tmrl_ray.errors import GameRefusedError, InvalidInputError
 from tmrl_ray.game.inputs import Inputs
 from tmrl_ray.game.interface import GameSettings, Moment
 from tmrl_ray.simulator.library import load_track
-from tmrl_ray.simulator.look import Look
+from tmrl_ray.simulator.look import Look, random_look
 from tmrl_ray.simulator.race import Race
 from tmrl_ray.simulator.render import Renderer
 from tmrl_ray.simulator.track import Track
@@ -29,6 +29,7 @@ class EmbeddedGame:
         settings: how the game is played.
         tuning: how the car drives.
         look: colours and light of the pictures; None: the standard look.
+        look_seed: seed of random looks, another in every race; None: every race has ``look``.
         find_track: finds the track that a map's name stands for.
     """
 
@@ -38,11 +39,14 @@ class EmbeddedGame:
         *,
         tuning: CarTuning | None = None,
         look: Look | None = None,
+        look_seed: int | None = None,
         find_track: Callable[[str], Track] = load_track,
     ) -> None:
         self.settings = settings or GameSettings()
         self._tuning = tuning
         self._look = look
+        self._look_seed = look_seed
+        self._races = 0
         self._find_track = find_track
         self._map: str | None = None
         self._race: Race | None = None
@@ -99,10 +103,13 @@ class EmbeddedGame:
         race = self.race
         if state is not None:
             race.load_state(state)
-            return self._moment(race)
-        race.restart()
-        while race.race_time_ms < 0:
-            race.advance(-race.race_time_ms, stop_ms=0)
+        else:
+            race.restart()
+            while race.race_time_ms < 0:
+                race.advance(-race.race_time_ms, stop_ms=0)
+        if self._look_seed is not None:
+            self.look = random_look(self._look_seed + self._races)
+        self._races += 1
         return self._moment(race)
 
     def step(self, inputs: Inputs) -> Moment:
