@@ -31,7 +31,6 @@ from tmrl_ray.racing.rollout import Driver, Rollout, Step, rollout
 from tmrl_ray.racing.speed_profile import speed_profile
 from tmrl_ray.simulator.embedded import EmbeddedGame
 from tmrl_ray.simulator.library import load_track, track_names
-from tmrl_ray.simulator.look import random_look
 from tmrl_ray.simulator.track import Track
 from tmrl_ray.simulator.tuning import CarTuning
 
@@ -60,7 +59,9 @@ def _embedded(config: RunConfig, track: Track | None) -> EmbeddedGame:
     def find_track(name: str) -> Track:
         return track if track is not None and name == track.name else load_track(name)
 
-    return EmbeddedGame(config.game, tuning=load_tuning(config.simulator.tuning), find_track=find_track)
+    simulator = config.simulator
+    tuning = load_tuning(simulator.tuning)
+    return EmbeddedGame(config.game, tuning=tuning, look_seed=simulator.look_seed, find_track=find_track)
 
 
 def source_of(connection: ConnectionSettings) -> Launch | Address:
@@ -101,25 +102,28 @@ class ScriptedRaces:
         config: the game, the cut-offs and the driver.
         track: what is driven; a game behind a connection must have the same.
         map_name: what that game calls it; None: by the track's name.
-
-    Raises:
-        GameUnavailableError: nothing accepts a connection where the game should be.
-        GameRefusedError: the game has no such map.
     """
 
     def __init__(self, config: RunConfig, track: Track, map_name: str | None = None) -> None:
         self.track = track
+        self.game: Game
         self.line = line_of_track(track, config.line)
         self._config = config
         self._layout = ObservationLayout(config.observation)
         self._driver = make_driver(config.driver, track, load_tuning(config.simulator.tuning))
-        self._races = 0
-        with ExitStack() as stack:
-            self.game = stack.enter_context(open_game(config, track))
-            self.game.load_map(track.name if map_name is None else map_name)
-            self._open = stack.pop_all()
+        self._map_name = track.name if map_name is None else map_name
 
     def __enter__(self) -> Self:
+        """Open the game.
+
+        Raises:
+            GameUnavailableError: nothing accepts a connection where the game should be.
+            GameRefusedError: the game has no such map.
+        """
+        with ExitStack() as stack:
+            self.game = stack.enter_context(open_game(self._config, self.track))
+            self.game.load_map(self._map_name)
+            self._open = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -127,10 +131,6 @@ class ScriptedRaces:
 
     def next_race(self) -> Rollout:
         """Return the next race, which begins when its first step is asked for."""
-        seed = self._config.simulator.look_seed
-        if seed is not None and isinstance(self.game, EmbeddedGame):
-            self.game.look = random_look(seed + self._races)
-        self._races += 1
         return rollout(self.game, self._driver, self.line, layout=self._layout, cut_offs=self._config.cut_offs)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ from PIL import Image
 from tmrl_ray.cli import run
 from tmrl_ray.config.loading import load_config
 from tmrl_ray.config.yaml_text import dump_yaml
+from tmrl_ray.errors import GameUnavailableError
 from tmrl_ray.game.launch import free_port
 from tmrl_ray.game.process import default_state_dir, recorded_games
 from tmrl_ray.game.scripts import format_script
-from tmrl_ray.service import ScriptedRaces, inputs_of
+from tmrl_ray.service import ScriptedRaces, inputs_of, open_game
 from tmrl_ray.simulator.faults import parse_fault
 from tmrl_ray.simulator.library import load_track
 from tmrl_ray.simulator.server import GameServer, ServerSettings
@@ -89,6 +92,29 @@ def test_a_lost_game_is_reported_and_fails(capsys: pytest.CaptureFixture[str]) -
     assert "Traceback" not in err
 
 
+def test_nobody_is_told_of_compiling_where_nothing_listens(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    explained: list[bool] = []
+
+    @contextmanager
+    def delay_explained(message: str) -> Iterator[None]:
+        explained.append(True)
+        yield
+        explained.append(False)
+
+    @contextmanager
+    def dead_port(*_: object) -> Iterator[None]:
+        assert explained == [True, False]
+        raise GameUnavailableError("nothing listens there")
+        yield
+
+    monkeypatch.setattr("tmrl_ray.commands.drive.explain_delay", delay_explained)
+    monkeypatch.setattr("tmrl_ray.service.open_game", dead_port)
+    assert run(["drive", "--track", "loop", "--connect", "127.0.0.1:8478"]) == 1
+    assert "nothing listens there" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -131,6 +157,15 @@ def test_recorded_inputs_are_filmed(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert err.splitlines()[-1].startswith(f"filming: 100 %  {race.end.race_time_ms / 1000:.2f} s")
     with Image.open(sheet) as image:
         assert image.mode == "RGB"
+
+
+def test_the_look_seed_of_a_configuration_reaches_its_game() -> None:
+    frames = []
+    for overrides in ([], ["simulator.look_seed=3"], ["simulator.look_seed=3"]):
+        with open_game(load_config(None, ["game.frame_size=[17, 13]", *overrides])) as game:
+            game.load_map("loop")
+            frames.append(game.start_race().frame.tobytes())
+    assert frames[0] != frames[1] == frames[2]
 
 
 def test_a_view_needs_a_file_to_write(capsys: pytest.CaptureFixture[str]) -> None:

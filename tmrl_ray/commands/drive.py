@@ -56,10 +56,11 @@ def drive(
         options += [f"connection.host={connect[0]}", f"connection.port={connect[1]}"]
     config = load_config(file, [*overrides, *options, "game.frame_size=null"])
     place = load_track(track)
-    if config.connection is None:
-        with explain_delay(COMPILING):
+    with explain_delay(COMPILING):
+        if config.connection is None:
             compile_kernels(track)
-    with explain_delay(COMPILING), ScriptedRaces(config, place, map_name) as scripted:
+        scripted = ScriptedRaces(config, place, map_name)
+    with scripted:
         ends = _drive(scripted, races)
     if as_json:
         print_json(_report(track, config, ends))
