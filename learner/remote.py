@@ -70,6 +70,10 @@ class LearnerShell:
         """Return all that is needed to go on, as a part of a checkpoint."""
         return self._thread.submit(self._state).result()
 
+    def observe_finish(self, finish_s: float, env_steps: int) -> None:
+        """Tell of a race that the evaluator finished; see ``PlateauBreaker.observe``."""
+        self._thread.submit(self._learner.update.plateau.observe, finish_s, env_steps).result()
+
     def publish(self) -> None:
         """See ``Learner.publish``."""
         self._thread.submit(self._learner.publish).result()

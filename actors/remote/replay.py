@@ -97,16 +97,17 @@ class ReplayShell(Shell):
         self._buffer.remove()
 
 
-def start_replay(setup: BufferSetup, saved: Part | None = None, **options: Any) -> ActorHandle[Any]:
+def start_replay(run: str, setup: BufferSetup, saved: Part | None = None, **options: Any) -> ActorHandle[Any]:
     """Start the replay buffer of a run.
 
     Args:
+        run: name of the run, as the dashboard shows it.
         setup: what it is made with.
         saved: the experience of a checkpoint.
         options: Ray's, the node to be on for example.
     """
     reserved = {"num_cpus": CPUS, "max_pending_calls": MOST_PENDING, **options}
-    return start_actor(setup.run, PART, ReplayShell, setup, saved, groups=_GROUPS, **reserved)
+    return start_actor(run, PART, ReplayShell, setup, saved, groups=_GROUPS, **reserved)
 
 
 class ReplayClient:

@@ -91,6 +91,10 @@ class WeightClient:
         """See ``WeightSource``."""
         answer(lambda: self._store.acknowledge.remote(collector, version), PEER)
 
+    def forget(self, collector: int) -> None:
+        """Forget a collector that is no more; nobody waits for an answer."""
+        answer(lambda: self._store.forget.remote(collector), PEER)
+
     def acknowledged(self, *, timeout_s: float = 10.0) -> dict[int, int]:
         """Return by collector the version that it acts with.
 

@@ -79,7 +79,7 @@ class Collecting:
 @pytest.fixture(scope="module")
 def collecting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collecting]:
     with small_cluster():
-        replay = start_replay(setup(RUN, tmp_path_factory.mktemp("run"), rows=60_013))
+        replay = start_replay(RUN, setup(RUN, tmp_path_factory.mktemp("run"), rows=60_013))
         store = start_weight_store(RUN)
         wait_until_up(replay, PEER)
         yield Collecting(replay, store)

@@ -34,7 +34,7 @@ def _cluster() -> Iterator[None]:
 
 @pytest.fixture
 def replay(tmp_path: Path) -> Iterator[object]:
-    handle = start_replay(setup("replay-run", tmp_path))
+    handle = start_replay("replay-run", setup("replay-run", tmp_path))
     wait_until_up(handle, PEER)
     yield handle
     end_actor(handle)
@@ -100,7 +100,7 @@ def test_who_cannot_attach_to_the_ring_compresses(replay, tmp_path: Path):
 def test_a_ring_that_cannot_be_made_is_a_clear_error(tmp_path: Path):
     (tmp_path / "replay").write_text("a file where a folder should be")
     with pytest.raises(TmrlError, match="could not be started: .*NotSavedError: cannot make or clear up"):
-        wait_until_up(start_replay(setup("broken-run", tmp_path)), PEER)
+        wait_until_up(start_replay("broken-run", setup("broken-run", tmp_path)), PEER)
 
 
 @pytest.mark.parametrize("kill_after", [0, 5, 11])

@@ -1,0 +1,63 @@
+"""The evaluator as a Ray actor: fetches the newest weights when it is told to, and drives its races with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+
+from actors.evaluation import Evaluation
+from actors.evaluator import Evaluator
+from actors.remote.calls import Shell, answer, start_actor
+from actors.remote.collector import GAME
+from actors.weight_store import WeightSource
+
+PART = "evaluator"
+CPUS = 0.2
+"""What it reserves: it drives a small part of the time."""
+FETCH_S = 60.0
+"""For so long it waits for weights."""
+
+
+class EvaluatorShell(Shell):
+    """Measures a run's weights."""
+
+    def __init__(self, make: Callable[[], tuple[Evaluator, WeightSource]]) -> None:
+        self._evaluator, self._weights = make()
+
+    @ray.method(concurrency_group="races")
+    def evaluate(self, version: int) -> Evaluation | None:
+        """Measure the newest weights; None: there are none newer than ``version``."""
+        weights = self._weights.fetch_if_newer(version).result(FETCH_S)
+        return None if weights is None else self._evaluator.evaluate(weights)
+
+
+def start_evaluator(run: str, make: Callable[[], tuple[Evaluator, WeightSource]], **options: Any) -> ActorHandle[Any]:
+    """Start the evaluator of a run.
+
+    Args:
+        run: name of the run.
+        make: makes the plain evaluator in its own process, and says where weights are; a function of a module, or a
+            ``partial`` of one.
+        options: Ray's.
+    """
+    reserved = {"num_cpus": CPUS, "resources": {GAME: 1}, **options}
+    return start_actor(run, PART, EvaluatorShell, make, groups={"races": 1}, **reserved)
+
+
+class EvaluatorClient:
+    """The evaluator, for whoever runs it.
+
+    Args:
+        evaluator: the actor.
+    """
+
+    def __init__(self, evaluator: ActorHandle[Any]) -> None:
+        self._evaluator = evaluator
+
+    def evaluate(self, version: int) -> Future[Evaluation | None]:
+        """Let it measure the newest weights, if they are newer than ``version``."""
+        return answer(lambda: self._evaluator.evaluate.remote(version), "the evaluator")

@@ -1,0 +1,326 @@
+"""A run on a Ray cluster: its actors are started, looked after and ended here; its records and checkpoints are kept.
+
+The loop in which it is used::
+
+    with connected(training), ClusterRun(training, run, store, checkpoint) as cluster:
+        for news in cluster.run():
+            show(news)
+
+The parts are those of a run in one process (``tmrl_ray.serial``), with its checkpoints: a run can be resumed as the
+other kind. The replay buffer, the learner and the evaluator stay on the machine of this process, where the ring and
+the run's folder are; collectors go wherever there are games. The actors end with this process, however it ends; the
+ring stays, and whoever resumes the run goes on with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors.collector import Collector
+from actors.collector import Ports as CollectorPorts
+from actors.collector_pool import CollectorPool, Member
+from actors.draw_messages import BufferStats
+from actors.evaluation import Evaluation
+from actors.evaluator import Evaluator
+from actors.race_archive import RaceArchive
+from actors.race_report import RaceReport
+from actors.remote.calls import NAMESPACE, end_actor, find_actor, wait_until_up
+from actors.remote.collector import RayCollectors
+from actors.remote.evaluator import EvaluatorClient, start_evaluator
+from actors.remote.replay import PART as REPLAY
+from actors.remote.replay import PEER as REPLAY_PEER
+from actors.remote.replay import ReplayClient, start_replay
+from actors.remote.weights import PART as WEIGHTS
+from actors.remote.weights import WeightClient, start_weight_store
+from tmrl_ray.config.run import RunConfig
+from tmrl_ray.errors import NotSavedError, PeerUnavailableError
+from tmrl_ray.learner_keeper import LearnerKeeper
+from tmrl_ray.process_identity import ProcessIdentity
+from tmrl_ray.records import Records
+from tmrl_ray.runs.checkpoint import Checkpoint, CheckpointHead, CheckpointStore
+from tmrl_ray.runs.checkpoint_files import Part
+from tmrl_ray.runs.rundir import RunDirectory
+from tmrl_ray.serial import News
+from tmrl_ray.training import Training, device_of
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.5
+"""Between two looks at the actors."""
+DRAIN_S = 40.0
+"""For so long the end of a run waits for what is on its way."""
+OBJECT_STORE_BYTES = 512 * 2**20
+"""Of a cluster of our own: weights and chunks on their way. The experience lies in memory of its own."""
+LOCAL_GAMES = 64
+"""Simulators that a cluster of our own may run, beside those that are asked for at the start."""
+
+
+@dataclass(frozen=True)
+class ClusterStatus:
+    """How a run is."""
+
+    members: list[Member]
+    """Of the collectors' pool."""
+    buffer: BufferStats
+    learner_steps: int
+    policy_version: int
+    learner_restarts: int
+    acknowledged: dict[int, int]
+    """By collector, the version of the weights that it acts with."""
+
+
+@contextmanager
+def connected(training: Training, address: str | None = None, **options: Any) -> Iterator[None]:
+    """Be a part of a Ray cluster.
+
+    Args:
+        training: what the run is made of.
+        address: of a running cluster, or auto; None: one is started here and ended again.
+        options: of ``ray.init`` beside these.
+    """
+    collector = training.config.collector
+    own: dict[str, Any] = {}
+    if address is None:
+        games = max(LOCAL_GAMES, collector.count * collector.games + 1)
+        own = {"resources": {"game": games}, "object_store_memory": OBJECT_STORE_BYTES}
+    ray.init(address=address or "local", namespace=NAMESPACE, **{**own, **options})
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+class ClusterRun:
+    """One run; see the module for the loop in which it is used.
+
+    Args:
+        training: what it is made of.
+        run: its folder.
+        store: its checkpoints.
+        checkpoint: to go on from; None: it is new, or its ring is all that there is.
+    """
+
+    def __init__(
+        self, training: Training, run: RunDirectory, store: CheckpointStore, checkpoint: Checkpoint | None = None
+    ) -> None:
+        config = training.config
+        self.training = training
+        self._store = store
+        self._ended = self._stopping = False
+        parts = {} if checkpoint is None else checkpoint.parts
+        here = {"scheduling_strategy": NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), False)}
+        setup = replace(training.buffer_setup(run.uuid, run.path), owner=ProcessIdentity.of(psutil.Process()))
+        self._actors = [start_replay(run.name, setup, parts.get("experience"), **here), start_weight_store(run.name)]
+        wait_until_up(self._actors[0], REPLAY_PEER)
+        self.replay = ReplayClient(self._actors[0])
+        self.weights = WeightClient(self._actors[1])
+        self.learner = LearnerKeeper(config, run.name, device_of(config.training.device), self._newest_learner, here)
+        self._actors.append(start_evaluator(run.name, partial(make_evaluator, config, run.name, run.best), **here))
+        self._evaluator = EvaluatorClient(self._actors[2])
+        self.collectors = RayCollectors(
+            run.name, partial(make_collectors, config, run.name), games=config.collector.games, forget=self._forget
+        )
+        self.pool = CollectorPool(self.collectors)
+        self.pool.scale(config.collector.count)
+        state = parts["records"].values["state"] if "records" in parts else None
+        self.records = Records(run, training.references_s, state)
+        self._evaluating: Future[Evaluation | None] | None = None
+        self._evaluated_version = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for member in self.pool.members():
+            self.collectors.kill(member.number)
+        self.learner.end()
+        if self._ended:
+            with suppress(PeerUnavailableError):
+                self.replay.remove()  # its checkpoint has all of it; otherwise whoever resumes goes on with the ring
+        for actor in self._actors:
+            end_actor(actor)
+
+    def stop(self) -> None:
+        """Let the run end; what was begun is brought to its end and saved."""
+        self._stopping = True
+
+    def scale(self, collectors: int) -> None:
+        """Let so many collectors drive from now on."""
+        self.pool.scale(collectors)
+
+    def status(self) -> ClusterStatus:
+        """Return how the run is.
+
+        Raises:
+            PeerUnavailableError: the replay buffer or the weight store is away.
+        """
+        figures = self.learner.figures
+        return ClusterStatus(
+            members=self.pool.members(),
+            buffer=self.replay.stats(),
+            learner_steps=figures.steps,
+            policy_version=figures.version,
+            learner_restarts=self.learner.restarts,
+            acknowledged=self.weights.acknowledged(),
+        )
+
+    def run(self) -> Iterator[News]:
+        """Yield the news, twice a second, until the run is stopped or at its end.
+
+        Raises:
+            TmrlError: the learner failed again and again.
+        """
+        settings, evaluation = self.training.config.training, self.training.config.evaluation
+        now_s = time.monotonic()
+        evaluate_s, row_s, save_s = now_s + evaluation.every_s, now_s, now_s + settings.checkpoint_s
+        while not self._stopping and not self._is_over():
+            self.pool.reconcile()
+            self.learner.reconcile()
+            now_s, saved = time.monotonic(), None
+            if now_s >= evaluate_s and self._evaluating is None:
+                self._evaluating = self._evaluator.evaluate(self._evaluated_version)
+                evaluate_s = now_s + evaluation.every_s
+            if now_s >= row_s:
+                self._write_row()
+                row_s = now_s + settings.metrics_s
+            if now_s >= save_s:
+                saved = self._try_to_save()
+                save_s = time.monotonic() + settings.checkpoint_s
+            yield News(self._take_races(), self._take_evaluation(), saved)
+            time.sleep(LOOK_S)
+        yield self._end()
+
+    def save(self) -> CheckpointHead:
+        """Write a checkpoint; the run goes on.
+
+        Raises:
+            NotSavedError: it could not be written.
+            PeerUnavailableError: the learner or the replay buffer is away.
+        """
+        learner, experience = self.learner.state(), self.replay.checkpoint()
+        self._advance(self.replay.stats())
+        records = Part({"state": self.records.state_dict()})
+        parts = {"learner": learner, "experience": experience, "records": records}
+        return self._store.save(parts, self.records.clocks)
+
+    def _try_to_save(self) -> CheckpointHead | None:
+        try:
+            return self.save()
+        except (NotSavedError, PeerUnavailableError) as error:
+            log.error("no checkpoint now: %s", error)
+            return None
+
+    def _end(self) -> News:
+        """Bring to its end what was begun, and save it."""
+        self.pool.scale(0)
+        end_s = time.monotonic() + DRAIN_S
+        while not self.pool.is_empty and time.monotonic() < end_s:
+            self.pool.reconcile()
+            time.sleep(0.1)
+        self.learner.drain()
+        self._write_row()
+        saved = self.save()
+        news = News(self._take_races(), self._take_evaluation(), saved)
+        self.records.close("stopped" if self._stopping else "finished")
+        self._ended = True
+        return news
+
+    def _write_row(self) -> None:
+        """Put a row of metrics on record, unless somebody who is asked is away: then there is another one soon."""
+        try:
+            stats, summary = self.replay.stats(), self.learner.take_summary()
+        except PeerUnavailableError as error:
+            log.warning("no row of metrics now: %s", error)
+            return
+        self._advance(stats)
+        self.records.row(summary, stats)
+
+    def _advance(self, stats: BufferStats) -> None:
+        """Say how far the run is; a learner that was started again does not set it back."""
+        clocks = self.records.clocks
+        self.records.advance(
+            env_steps=max(clocks.env_steps, stats.env_steps),
+            learner_steps=max(clocks.learner_steps, self.learner.figures.steps),
+        )
+
+    def _take_races(self) -> tuple[RaceReport, ...]:
+        races = tuple(self.collectors.take_reports())
+        for race in races:
+            self.records.race(race)
+        return races
+
+    def _take_evaluation(self) -> Evaluation | None:
+        evaluating = self._evaluating
+        if evaluating is None or not evaluating.done():
+            return None
+        self._evaluating = None
+        error = evaluating.exception()
+        if isinstance(error, PeerUnavailableError):
+            log.warning("no evaluation now: %s", error)
+            return None
+        evaluation = evaluating.result()
+        if evaluation is None:
+            return None
+        self._evaluated_version = evaluation.version
+        for report in evaluation.reports:
+            self.records.race(report, evaluation=True)
+            if report.finish_time_ms is not None:
+                self.learner.observe_finish(report.finish_time_ms / 1000, self.records.clocks.env_steps)
+        if evaluation.alarm is not None:
+            log.error("%s", evaluation.alarm)
+        return evaluation
+
+    def _is_over(self) -> bool:
+        settings, clocks = self.training.config.training, self.records.clocks
+        if settings.minutes is not None and clocks.training_hours * 60 >= settings.minutes:
+            return True
+        return settings.env_steps is not None and clocks.env_steps >= settings.env_steps
+
+    def _newest_learner(self) -> Part | None:
+        """Return the learner of the newest checkpoint; None: there is none yet."""
+        return self._store.load().parts["learner"] if self._store.names() else None
+
+    def _forget(self, collector: int) -> None:
+        self.replay.forget(collector)
+        self.weights.forget(collector)
+
+
+def make_collectors(config: RunConfig, run: str, member: int) -> list[Collector]:
+    """Return the collectors of a member of the pool, in its process."""
+    training, games = Training.of(config), config.collector.games
+    driving = training.driving()
+    weights = WeightClient(find_actor(run, WEIGHTS))
+    return [
+        Collector(
+            number,
+            config.collector,
+            driving,
+            CollectorPorts(
+                training.game_keeper(), ReplayClient.connect(find_actor(run, REPLAY), training.format), weights
+            ),
+            run_seed=config.training.seed,
+        )
+        for number in range(member * games, (member + 1) * games)
+    ]
+
+
+def make_evaluator(config: RunConfig, run: str, best: Path) -> tuple[Evaluator, WeightClient]:
+    """Return the evaluator and where it has its weights from, in its process."""
+    training = Training.of(config)
+    archive = RaceArchive(best, keep=config.evaluation.keep)
+    evaluator = Evaluator(
+        config.evaluation, training.driving(), training.game_keeper(), archive, run_seed=config.training.seed
+    )
+    return evaluator, WeightClient(find_actor(run, WEIGHTS))

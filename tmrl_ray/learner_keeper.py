@@ -1,0 +1,219 @@
+"""Keeps the learner of a run on a cluster: starts it, asks it, and starts it again from the newest checkpoint.
+
+A learner that died or failed is replaced after a pause that grows; one that does so again and again ends the run. The
+versions of its weights go on from the newest that were published, never back.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+import torch
+from ray.actor import ActorHandle
+from ray.exceptions import ActorDiedError
+
+from actors.buffer_rings import DEMONSTRATIONS, EXPERIENCE
+from actors.remote.calls import answer, ask, end_actor, find_actor, start_actor
+from actors.remote.replay import PART as REPLAY
+from actors.remote.replay import ReplayClient
+from actors.remote.weights import PART as WEIGHTS
+from actors.remote.weights import WeightClient
+from learner.learner import Learner, Ports
+from learner.remote import LearnerFigures, LearnerShell
+from learner.report import Summary
+from tmrl_ray.config.run import RunConfig
+from tmrl_ray.errors import PeerUnavailableError, TmrlError
+from tmrl_ray.experience.ring_reader import RingReader
+from tmrl_ray.learner_line import LearnerLine
+from tmrl_ray.runs.checkpoint_files import Part
+from tmrl_ray.training import Training
+
+log = logging.getLogger(__name__)
+
+PART = "learner"
+CPUS = 0.8
+"""What a learner reserves beside its GPU."""
+ANSWER_S = 60.0
+"""For so long a summary or a state is awaited: an update of a large network on a CPU takes seconds."""
+FIRST_PAUSE_S = 1.0
+"""Before the learner is started again; twice as long each further time."""
+LAST_PAUSE_S = 60.0
+MOST_CRASHES = 5
+"""With so many within ``WINDOW_S`` the run ends."""
+WINDOW_S = 600.0
+
+
+class LearnerKeeper:
+    """Keeps one learner; call ``reconcile`` about once a second.
+
+    Args:
+        config: of the run.
+        run: its name.
+        device: where to compute.
+        newest: returns the learner of the newest checkpoint; None: there is none.
+        options: Ray's.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        run: str,
+        device: torch.device,
+        newest: Callable[[], Part | None],
+        options: Mapping[str, Any],
+    ) -> None:
+        self.figures = LearnerFigures(0, 0, 0, 0.0, 0.0)
+        """As of the latest answer; ``steps`` goes back when the learner is started again from a checkpoint."""
+        self.restarts = 0
+        """How often it was started again."""
+        self._config = config
+        self._run = run
+        self._device = device
+        self._newest = newest
+        reserved = {"num_cpus": CPUS, "num_gpus": 1 if device.type == "cuda" else 0}
+        self._options = {**reserved, **options, "max_restarts": 0}
+        self._crashes: deque[float] = deque()
+        self._looking: Future[LearnerFigures] | None = None
+        self._due_s: float | None = None
+        self._actor: ActorHandle[Any] | None = self._start()
+
+    def reconcile(self) -> None:
+        """See how the learner is, and start it again if that is due; returns at once.
+
+        Raises:
+            TmrlError: it failed again and again.
+        """
+        if self._due_s is not None:
+            if time.monotonic() >= self._due_s:
+                self._due_s, self._actor = None, self._start()
+            return
+        looking = self._looking
+        if looking is not None and looking.done():
+            self._looking = None
+            error = looking.exception()
+            if error is None:
+                self.figures = looking.result()
+            elif not isinstance(error, PeerUnavailableError) or isinstance(error.__cause__, ActorDiedError):
+                self._crashed(error)
+                return
+        if self._looking is None:
+            self._looking = answer(self._handle().figures.remote, "the learner")
+
+    def take_summary(self) -> Summary | None:
+        """Return what its steps since the last call were like; None: there were none.
+
+        Raises:
+            PeerUnavailableError: it is away.
+        """
+        summary: Summary | None = ask(self._handle().take_summary.remote, "the learner", timeout_s=ANSWER_S)
+        return summary
+
+    def state(self) -> Part:
+        """Return all that it needs to go on.
+
+        Raises:
+            PeerUnavailableError: it is away.
+        """
+        part: Part = ask(self._handle().state.remote, "the learner", timeout_s=ANSWER_S)
+        self.figures = ask(self._handle().figures.remote, "the learner", timeout_s=ANSWER_S)
+        return part
+
+    def observe_finish(self, finish_s: float, env_steps: int) -> None:
+        """Tell it of a race that the evaluator finished; nobody waits for an answer."""
+        if self._actor is not None:
+            handle = self._actor
+            answer(lambda: handle.observe_finish.remote(finish_s, env_steps), "the learner")
+
+    def drain(self) -> None:
+        """Let it learn from what was drawn, and no more.
+
+        Raises:
+            PeerUnavailableError: it is away.
+        """
+        handle = self._handle()
+        if not ask(lambda: handle.drain.remote(ANSWER_S), "the learner", timeout_s=2 * ANSWER_S):
+            log.warning("the learner was not drained in %g s", ANSWER_S)
+        self.figures = ask(handle.figures.remote, "the learner", timeout_s=ANSWER_S)
+
+    def end(self) -> None:
+        """End it at once."""
+        if self._actor is not None:
+            end_actor(self._actor)
+            self._actor = None
+
+    def process_id(self) -> int:
+        """Return the number of its process.
+
+        Raises:
+            PeerUnavailableError: it is away.
+        """
+        pid: int = ask(self._handle().process_id.remote, "the learner", timeout_s=ANSWER_S)
+        return pid
+
+    def _handle(self) -> ActorHandle[Any]:
+        if self._actor is None:
+            raise PeerUnavailableError("the learner is started again in a moment")
+        return self._actor
+
+    def _start(self) -> ActorHandle[Any]:
+        make = partial(make_learner, self._config, self._run, str(self._device), self._newest(), self.figures.version)
+        part = PART if not self.restarts else f"{PART}-{self.restarts + 1}"  # a name is free some time after a death
+        return start_actor(self._run, part, LearnerShell, make, **self._options)
+
+    def _crashed(self, error: BaseException) -> None:
+        now_s = time.monotonic()
+        self.end()
+        self._crashes.append(now_s)
+        while now_s - self._crashes[0] > WINDOW_S:
+            self._crashes.popleft()
+        if len(self._crashes) >= MOST_CRASHES:
+            raise TmrlError(
+                f"the learner failed {len(self._crashes)} times within {WINDOW_S:g} s, at last: {error}",
+                hint="Its experience is kept. Mend what is wrong and resume the run.",
+            ) from error
+        pause_s = min(FIRST_PAUSE_S * 2 ** (len(self._crashes) - 1), LAST_PAUSE_S)
+        log.error("the learner is started again in %g s: %s", pause_s, error)
+        self.restarts += 1
+        self._due_s = now_s + pause_s
+
+
+def make_learner(config: RunConfig, run: str, device: str, saved: Part | None, version: int) -> Learner:
+    """Return the learner of a run, in its process.
+
+    Args:
+        config: of the run.
+        run: its name.
+        device: where to compute.
+        saved: what it goes on from; None: it begins.
+        version: of the newest weights that were published.
+    """
+    # Where collectors compute on the same cores, more threads would only wait for each other.
+    torch.set_num_threads(config.training.threads or 1)
+    training, where = Training.of(config), torch.device(device)
+    replay = ReplayClient(find_actor(run, REPLAY))
+    address = replay.ring()
+    experts = None
+    if config.replay.demonstrations is not None:
+        name = address.directory.name.removesuffix(EXPERIENCE) + DEMONSTRATIONS
+        experts = RingReader.attach(address.directory.with_name(name), training.format)
+    line = LearnerLine(replay, WeightClient(find_actor(run, WEIGHTS)), address.uuid)
+    priorities = config.replay.priorities
+    learner = Learner(
+        training.update(where),
+        training.batches(RingReader.attach(address.directory, training.format), experts, where),
+        Ports(line, line),
+        config.reward,
+        prioritised=priorities is not None,
+        priorities_below_clock=None if priorities is None else priorities.update_below_clock,
+    )
+    if saved is not None:
+        learner.load_state_dict(saved.tensors(), saved.values)
+    learner.version = max(learner.version, version)
+    learner.publish()
+    return learner

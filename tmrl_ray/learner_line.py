@@ -1,0 +1,70 @@
+"""What lies between the learner and the others on a cluster: its questions and weights, as calls of Ray actors."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+
+from actors.draw_messages import Drawn as BufferDrawn
+from actors.draw_messages import DrawRequest, NeedMore
+from actors.remote.calls import then
+from actors.remote.replay import ReplayClient
+from actors.remote.weights import WeightClient
+from actors.weight_store import PublishReply, Weights
+from learner.learner import Drawn, Question
+from tmrl_ray.errors import RingError
+
+
+class LearnerLine:
+    """The replay buffer and the weight store as the learner sees them.
+
+    Args:
+        replay: the buffer.
+        weights: the store.
+        ring_uuid: of the ring that the learner reads.
+    """
+
+    def __init__(self, replay: ReplayClient, weights: WeightClient, ring_uuid: str) -> None:
+        self._replay = replay
+        self._weights = weights
+        self._ring_uuid = ring_uuid
+        self._publishing: Future[PublishReply] | None = None
+        self._next: Weights | None = None
+        self._lock = threading.Lock()
+
+    def ask(self, question: Question) -> Future[Drawn]:
+        """See ``learner.learner.RowSource``. Fails with a RingError once the rows are of another ring."""
+        request = DrawRequest(
+            question.batches,
+            question.batch_size,
+            policy_version=question.policy_version,
+            priorities=question.priorities,
+            extra_samples=question.extra_samples,
+        )
+        return then(self._replay.draw(request), self._convert)
+
+    def publish(self, version: int, data: bytes) -> None:
+        """See ``learner.learner.WeightSink``. While weights are on their way only the newest others wait."""
+        weights = Weights.of(version, data)
+        with self._lock:
+            if self._publishing is not None and not self._publishing.done():
+                self._next = weights
+                return
+            publishing = self._publishing = self._weights.publish(weights)
+        publishing.add_done_callback(lambda _: self._publish_next())
+
+    def _publish_next(self) -> None:
+        with self._lock:
+            weights, self._next = self._next, None
+        if weights is not None:
+            self.publish(weights.version, weights.data)
+
+    def _convert(self, answer: BufferDrawn | NeedMore) -> Future[Drawn]:
+        future: Future[Drawn] = Future()
+        if answer.ring_uuid != self._ring_uuid:
+            future.set_exception(RingError(f"the run has another ring now: {answer.ring_uuid}, not {self._ring_uuid}"))
+        elif isinstance(answer, NeedMore):
+            future.set_result(Drawn(answer.env_steps, None))
+        else:
+            future.set_result(Drawn(answer.env_steps, answer.draw, answer.demonstrations))
+        return future
