@@ -21,8 +21,8 @@ from tmrl_ray.experience.batches import NO_EXPERT, Batch
 from tmrl_ray.experience.demonstrations import Demonstrations
 from tmrl_ray.experience.memory import RingSize
 from tmrl_ray.experience.minirace import MiniRace
-from tmrl_ray.experience.ring import Ring
-from tmrl_ray.experience.sampling import Sampler
+from tmrl_ray.experience.ring import TRAIN, Ring
+from tmrl_ray.experience.sampling import Draw, Sampler
 from tmrl_ray.experience.transitions import TransitionRules, Valuation
 from tmrl_ray.racing.actions import MIRRORED
 from tmrl_ray.racing.mirror import FloatsMirror
@@ -211,6 +211,29 @@ def test_what_was_overwritten_is_replaced_by_other_samples(ring: Ring) -> None:
     fill(sampler, 100, number=number + 1)
     assert list(builder.batches(draw, VALUATION)) == []
     assert builder.lost_batches == 4
+
+
+def test_a_sample_is_torn_as_soon_as_a_row_that_it_looks_back_at_is(ring: Ring) -> None:
+    sampler = Sampler(ring)
+    collector = fill(sampler)
+    index = ring.drawable[TRAIN]
+    rows, generations = index.locate(np.arange(index.total))
+    looks_back = ring.column("step_in_race")[rows] > 0
+    edge = np.zeros(1, bool)
+    while not edge.any():
+        for chunk in collector.race(5):
+            sampler.append(chunk)
+        intact = ring.intact(rows, generations)
+        edge = looks_back & intact & ~ring.intact(np.maximum(rows - 1, 0), generations)
+    chosen = np.append(np.flatnonzero(edge)[0], np.flatnonzero(intact)[-(BATCH - 1) :])
+    draw = Draw.of(rows[chosen][None], generations[chosen][None])
+    torn = []
+    for frame_stack in (1, 2):
+        builder = BatchBuilder(BatchRecipe(BATCH, OBSERVATION, frame_stack=frame_stack), ring)
+        (batch,) = builder.batches(draw, VALUATION)
+        torn.append(builder.torn_rows)
+        assert (int(batch.indices[0]) == rows[chosen[0]]) == (frame_stack == 1)
+    assert torn == [0, 1]
 
 
 def test_a_mirrored_sample_is_mirrored_in_all_that_it_has(ring: Ring) -> None:

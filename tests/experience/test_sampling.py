@@ -121,6 +121,22 @@ def test_updates_of_rows_that_are_gone_are_dropped(ring: Ring) -> None:
     sampler.check_valid()
 
 
+def test_updates_bring_no_row_back_that_has_come_near_the_writer(tmp_path: Path) -> None:
+    size = RingSize(capacity_rows=709, chunk_rows=256, guard_rows=101)  # short chunks fill it before the window is full
+    ring = Ring.create(tmp_path / "ring", FORMAT, size, run="test")
+    sampler = Sampler(ring, priorities=SETTINGS, seed=6)
+    collector, guarded = fill(sampler, 100), np.zeros(1, bool)
+    while not guarded.any():
+        rows = drawable(ring)
+        generations = ring.generations(rows)
+        for chunk in collector.race(1):
+            sampler.append(chunk)
+        guarded = ring.guarded(rows) & ring.intact(rows, generations)
+    assert sampler.update(PriorityUpdate(rows.astype(np.uint32), generations, np.ones(len(rows), np.float32))) > 0
+    sampler.check_valid()
+    ring.close()
+
+
 def test_only_draws_early_in_their_mini_race_update() -> None:
     rows, generations = np.arange(5), np.arange(10, 20, 2)
     errors = np.array([1, 2, 3, np.nan, 5], np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -69,8 +71,8 @@ def test_after_any_changes_it_holds_the_numbers_and_finds_none_that_is_zero(chan
             tree.set(np.array(where), values)
             plain[where] = values
         tree.check_valid()
+        assert tree.total == pytest.approx(plain.sum(), rel=1e-12)  # and with it sums that the next change makes stale
     assert np.array_equal(tree.leaves, plain)
-    assert tree.total == pytest.approx(plain.sum(), rel=1e-12)
     if not plain.any():
         return
     targets = np.append(np.random.default_rng(seed).random(97) * tree.total, [0.0, tree.total])
@@ -93,14 +95,16 @@ def test_it_goes_on_alike_when_it_is_rebuilt_from_its_leaves() -> None:
     assert np.array_equal(first, second)
 
 
-def test_rounding_at_the_end_of_a_block_finds_its_last_number() -> None:
-    tree = SumTree(2 * BLOCK)
-    numbers = np.zeros(2 * BLOCK)
-    numbers[:3] = (0.1, 0.2, 0.3)  # 0.1 + 0.2 + 0.3 depends on the order
-    numbers[BLOCK] = 1e-300
+@pytest.mark.parametrize("seed", range(5))
+def test_the_first_and_last_target_of_each_block_find_its_first_and_last_number(seed: int) -> None:
+    size = 400 * BLOCK
+    numbers = 0.1 + np.random.default_rng(seed).random(size)
+    numbers[::BLOCK] = numbers[BLOCK - 1 :: BLOCK] = 0
+    tree = SumTree(size)
     tree.rebuild(numbers)
-    targets = np.full(200, np.nextafter(0.6, 0)) + np.arange(-100, 100) * 1e-17
-    assert set(tree.find(targets).tolist()) <= {2, BLOCK}
+    ends = np.array(list(accumulate(sum(block) for block in numbers.reshape(-1, BLOCK).tolist())))
+    assert np.array_equal(tree.find(np.nextafter(ends, 0)), np.arange(400) * BLOCK + BLOCK - 2)
+    assert np.array_equal(tree.find(ends[:-1]), np.arange(1, 400) * BLOCK + 1)
 
 
 def test_what_cannot_be_drawn_in_proportion_is_refused() -> None:

@@ -86,10 +86,9 @@ class SumTree:
             raise InvalidInputError("nothing can be drawn from numbers that are all 0")
         targets = np.minimum(targets, np.nextafter(running[-1], 0))  # a product may be rounded up to the total
         blocks = np.searchsorted(running, targets, side="right")
+        # below the block's sum, also when rounded: else that sum would not have led beyond the target
         rest = targets - np.where(blocks > 0, running[blocks - 1], 0.0)
         within = self._within.take(blocks, axis=0)  # (B, BLOCK)
-        # where a difference was rounded up beyond the block's sum, its last number that is not 0 is meant
-        rest = np.minimum(rest, np.nextafter(within[:, -1], 0))
         found: Ints = blocks * BLOCK + (within <= rest[:, np.newaxis]).argmin(axis=1)
         return found
 
