@@ -89,6 +89,7 @@ class Training:
                     mini_race_ms=config.observation.mini_race_ms,
                     decision_period_ms=config.game.decision_period_ms,
                 ),
+                replay.cut_off_ends,
             ),
         )
 

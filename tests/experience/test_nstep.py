@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -57,7 +58,7 @@ def test_transitions_are_those_of_the_plain_reference(race: Race, n: int, gamma:
     assert reached.max() <= count
     steps = np.minimum(known_steps, nstep.steps_to_cut(greedy[reached]))
     total = nstep.discounted_sum(rewards[reached], steps, gamma)
-    discounts = nstep.discounts(steps, nstep.reaches_finish(steps, steps_to_end, how), gamma)
+    discounts = nstep.discounts(steps, nstep.reaches_end(steps, steps_to_end, how), gamma)
 
     expected = [plain_transition(race, begin, n, gamma) for begin in range(count)]
     assert steps.tolist() == [each[0] for each in expected]
@@ -83,5 +84,13 @@ def test_by_hand() -> None:
     assert steps.tolist() == [3, 2, 2, 1]
     rewards = np.array([[1.0, 2.0, 4.0]] * 4)
     assert nstep.discounted_sum(rewards.T, steps, 0.5).tolist() == [3.0, 2.0, 2.0, 1.0]
-    terminal = nstep.reaches_finish(steps, steps_to_end, how)
+    terminal = nstep.reaches_end(steps, steps_to_end, how)
     assert nstep.discounts(steps, terminal, 0.5).tolist() == [0.125, 0.0, 0.25, 0.5]
+
+
+@pytest.mark.parametrize(("cut_off_ends", "expected"), [(False, [True, False, False]), (True, [True, True, False])])
+def test_a_cut_off_is_an_end_only_where_that_is_asked_for(cut_off_ends: bool, expected: list[bool]) -> None:
+    steps, to_end = np.full(3, 2, dtype=np.int64), np.full(3, 2, dtype=np.int32)
+    how = np.array([HowEnded.FINISH, HowEnded.CUT_OFF, HowEnded.LOST], dtype=np.uint8)
+    assert nstep.reaches_end(steps, to_end, how, cut_off_ends=cut_off_ends).tolist() == expected
+    assert not nstep.reaches_end(steps - 1, to_end, how, cut_off_ends=cut_off_ends).any()

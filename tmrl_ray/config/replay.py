@@ -118,6 +118,9 @@ class ReplaySettings(Settings):
     """Decisions in a transition."""
     cut_at_exploration: bool = True
     """A transition ends before a decision that the policy did not hold for the best."""
+    cut_off_ends: bool = False
+    """Nothing is earned after a cut-off, as after the finish: right where only progress is rewarded. false: values
+    go on from what was seen last, where nothing ever corrects them; only mini-races keep them from growing there."""
     mini_race: MiniRaceSettings | None = MiniRaceSettings()
     """Mini-races; null: values look ahead to the end of the race."""
     shaping: ShapingSettings | None = ShapingSettings()

@@ -66,10 +66,22 @@ def discounted_sum(rewards: Floats, steps: Ints, gamma: float) -> Floats:
     return total
 
 
-def reaches_finish(steps: Ints, steps_to_end: NDArray[np.int32], how_ended: NDArray[np.uint8]) -> Mask:
-    """Return which transitions (B,) lead to the finish of their race: nothing follows."""
-    finished: Mask = (steps == steps_to_end) & (how_ended == HowEnded.FINISH)
-    return finished
+def reaches_end(
+    steps: Ints, steps_to_end: NDArray[np.int32], how_ended: NDArray[np.uint8], *, cut_off_ends: bool = False
+) -> Mask:
+    """Return which transitions (B,) lead to the end of their race, after which nothing follows: the finish.
+
+    Args:
+        steps: (B,) decisions in each.
+        steps_to_end: (B,) of the rows where they begin.
+        how_ended: (B,) how the race ended.
+        cut_off_ends: whether a cut-off is such an end too.
+    """
+    ends = how_ended == HowEnded.FINISH
+    if cut_off_ends:
+        ends |= how_ended == HowEnded.CUT_OFF
+    reached: Mask = (steps == steps_to_end) & ends
+    return reached
 
 
 def discounts(steps: Ints, terminal: Mask, gamma: float) -> Floats:

@@ -34,6 +34,8 @@ class TransitionRules:
     """Stop before a decision that the policy did not hold for the best."""
     mini_race: MiniRace | None = None
     """None: there are none, the clock stands at 0."""
+    cut_off_ends: bool = False
+    """Nothing comes after a cut-off, as after the finish."""
 
 
 class Valuation(NamedTuple):
@@ -98,7 +100,8 @@ def read_transitions(
         steps = np.minimum(steps, nstep.steps_to_cut(ring.column("greedy")[reached]))
     if rules.mini_race is not None:
         steps = rules.mini_race.shorten(steps, clocks)
-    terminal = nstep.reaches_finish(steps, steps_to_end, ring.column("how_ended")[rows])
+    how_ended = ring.column("how_ended")[rows]
+    terminal = nstep.reaches_end(steps, steps_to_end, how_ended, cut_off_ends=rules.cut_off_ends)
     if rules.mini_race is not None:
         terminal |= rules.mini_race.is_over(clocks + steps)
     terms = ring.column("terms").take(reached.ravel(), axis=0)  # (N * B, R)
