@@ -1,8 +1,7 @@
-"""The commands that start a game: the simulator, or TmForever through TMLoader on Windows and under Wine on Linux."""
+"""Commands that start a game: any that a configuration gives, and the simulator's."""
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 from collections.abc import Mapping
@@ -63,38 +62,6 @@ def simulator_launch(port: int | None = None, *options: str) -> Launch:
     """
     program = (sys.executable, "-m", "tmrl_ray.cli", "game", "serve", "--port", "{port}", *options)
     return Launch(command=program, port=free_port() if port is None else port, ready_s=240.0)
-
-
-def windows_launch(port: int = DEFAULT_PORT, *, loader: Path | None = None, profile: str = "default") -> Launch:
-    """Return how to start TmForever with TMInterface on Windows.
-
-    Args:
-        port: the port of the plugin.
-        loader: TMLoader.exe; None: where its installer puts it.
-        profile: the TMLoader profile that has TMInterface in it.
-    """
-    loader = loader or Path(os.environ.get("LOCALAPPDATA", r"C:\TMLoader")) / "TMLoader" / "TMLoader.exe"
-    return Launch(command=(str(loader), *_loader_arguments(profile)), port=port, directory=loader.parent)
-
-
-def wine_launch(
-    port: int = DEFAULT_PORT, *, loader: Path, profile: str = "default", prefix: Path | None = None
-) -> Launch:
-    """Return how to start TmForever with TMInterface under Wine.
-
-    Args:
-        port: the port of the plugin.
-        loader: TMLoader.exe, as a Linux path.
-        profile: the TMLoader profile that has TMInterface in it.
-        prefix: the Wine prefix; None: Wine's own choice.
-    """
-    environment = {} if prefix is None else {"WINEPREFIX": str(prefix)}
-    command = ("wine", str(loader), *_loader_arguments(profile))
-    return Launch(command=command, port=port, directory=loader.parent, environment=environment)
-
-
-def _loader_arguments(profile: str) -> tuple[str, ...]:
-    return ("run", "TmForever", profile, "/configstring=set custom_port {port}")
 
 
 def free_port() -> int:

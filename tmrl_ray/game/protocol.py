@@ -55,10 +55,6 @@ class MessageType(IntEnum):
 SYNC_CALLS = frozenset(MessageType(i) for i in range(1, 6))
 LENGTH_PREFIXED = {MessageType.REWIND_TO_STATE: MAX_STATE_BYTES, MessageType.EXECUTE_COMMAND: 65_536}
 """Messages whose payload is an i32 length in bytes and as many bytes, and the greatest length that makes sense."""
-SIZED_REPLIES = frozenset({MessageType.GET_SIMULATION_STATE, MessageType.GET_INPUTS})
-"""Messages that are answered with an i32 length and as many bytes."""
-INT_REPLIES = frozenset({MessageType.RACE_FINISHED, MessageType.IS_IN_MENUS})
-"""Messages that are answered with one i32."""
 
 INT32 = struct.Struct("<i")
 _PAYLOADS = {

@@ -64,9 +64,6 @@ DIRT = MaterialGrip(top_speed=0.9, engine=0.9, brake=0.4, grip=0.25, bump_m=0.05
 ICE = MaterialGrip(top_speed=1.0, engine=0.1, brake=0.0, grip=0.0)
 SAND = MaterialGrip(top_speed=0.2, engine=0.4, brake=1.0, grip=0.5, bump_m=0.05)
 
-N_MATERIALS = 32
-"""Contact material ids run from 0 to 30."""
-
 
 class CarTuning(Settings):
     """The Stadium car."""
