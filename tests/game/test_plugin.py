@@ -87,6 +87,17 @@ def test_calls_are_written_as_the_protocol_reads_them():
     assert called == {message.name for message in SYNC_CALLS}
 
 
+def test_a_game_goes_on_without_the_client_that_paused_it():
+    assert re.search(r"if \(@client !is null\) \{\s*GetSimulationManager\(\)\.SetSpeed\(1\);", function("DropClient"))
+
+
+def test_pictures_without_pixels_are_refused():
+    code = cases(function("Handle"))["REQUEST_FRAME"]
+    refused = re.search(r"if \(frameWidth <= 0 \|\| frameHeight <= 0\) \{(.*?)\}", code, re.DOTALL)[1]
+    assert "frameWidth = 0;" in refused and "frameHeight = 0;" in refused
+    assert "frameWidth > 0" in function("Render")
+
+
 # fmt: off
 DOCUMENTED = {
     "Accept", "CaptureScreenshot", "ExecuteCommand", "FindFirst", "GetCurrentGameState", "GetSimulationManager",

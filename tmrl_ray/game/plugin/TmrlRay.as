@@ -99,6 +99,10 @@ void OnDisabled() {
 }
 
 void DropClient() {
+    if (@client !is null) {
+        // It may have died while the game was paused for it.
+        GetSimulationManager().SetSpeed(1);
+    }
     @client = null;
     greetingDue = false;
     timeoutMs = DEFAULT_TIMEOUT_MS;
@@ -307,6 +311,11 @@ bool Handle(int type) {
         case MessageType::REQUEST_FRAME:
             frameWidth = client.ReadInt32();
             frameHeight = client.ReadInt32();
+            if (frameWidth <= 0 || frameHeight <= 0) {
+                log("tmrl_ray: no picture of " + frameWidth + "x" + frameHeight + " pixels", Severity::Warning);
+                frameWidth = 0;
+                frameHeight = 0;
+            }
             break;
 
         case MessageType::RESET_CAMERA:
