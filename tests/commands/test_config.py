@@ -40,7 +40,7 @@ def test_show_takes_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 def test_explain_narrows_to_a_group(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["config", "explain", "driver", "--json"]) == 0
-    notes = json.loads(capsys.readouterr().out)
+    notes = json.loads(capsys.readouterr().out)["settings"]
     assert {note["path"].partition("[")[0].partition(".")[0] for note in notes} == {"driver"}
     assert run(["config", "explain", "game.camera"]) == 0
     assert capsys.readouterr().out == (

@@ -96,6 +96,11 @@ def test_every_error_is_told_at_once_with_its_place(write: Write) -> None:
     ]
 
 
+def test_a_key_like_no_other_is_shown_those_that_there_are() -> None:
+    (message,) = errors_of(None, "game.zzz=1")[1:]
+    assert "unknown key; keys here: decision_period_ms, frame_size," in message
+
+
 def test_a_wrong_type_is_not_converted() -> None:
     assert errors_of(None, "game.running_speed='80'", "game.decision_period_ms=true", "reward.per_ms=.nan")[1:] == [
         "game.decision_period_ms = true (override 'game.decision_period_ms=true'): "

@@ -68,7 +68,7 @@ def explain(key: str, as_json: bool) -> None:
         groups = ", ".join(dict.fromkeys(note.path.partition(".")[0].partition("[")[0] for note in every))
         raise ConfigError(f"there is no setting {key!r}", hint=f"The groups are {groups}.")
     if as_json:
-        print_json([asdict(note) for note in notes])
+        print_json({"settings": [asdict(note) for note in notes]})
         return
     for note in notes:
         default = (

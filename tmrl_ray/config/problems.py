@@ -98,8 +98,8 @@ def _keys_beside(model: type[BaseModel], path: KeyPath, value: Any) -> list[str]
 
 def _nearest(key: str, allowed: list[str]) -> str:
     near = difflib.get_close_matches(key, allowed, n=3, cutoff=0.6)
-    guess = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"{guess}Keys here: {', '.join(allowed)}"
+    names = ", ".join(allowed)
+    return f"did you mean {' or '.join(near)}? Keys here: {names}" if near else f"keys here: {names}"
 
 
 def _source(sources: dict[KeyPath, str], path: KeyPath) -> str | None:
