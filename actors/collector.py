@@ -27,10 +27,12 @@ from enum import Enum, auto
 import numpy as np
 
 from actors.courses import Course, CourseCycle, Starts
+from actors.exploration import exploration_at
 from actors.game_keeper import GameKeeper
 from actors.messages import CollectorState, Heartbeat
 from actors.race_report import RaceContext, RaceFigures, RaceReport, report_race
 from actors.sender import ChunkSender, ExperienceSink
+from actors.stage_times import StageTimes, TimedGame, TimedPolicy
 from actors.weight_fetcher import ActingPolicy, WeightFetcher
 from actors.weight_store import WeightSource
 from tmrl_ray.config.collector import CollectorSettings, StartSettings
@@ -42,7 +44,7 @@ from tmrl_ray.game.interface import Game
 from tmrl_ray.iqn.policy import GREEDY, Exploration
 from tmrl_ray.racing.episode import SavedState
 from tmrl_ray.racing.observation_layout import ObservationLayout
-from tmrl_ray.racing.rollout import Rollout, rollout
+from tmrl_ray.racing.rollout import Rollout, Step, rollout
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +103,8 @@ class _Race:
     context: RaceContext
     rollout: Rollout
     start: SavedState | None
+    times: StageTimes
+    waited_before_s: float
     figures: RaceFigures = field(default_factory=RaceFigures)
     saved: list[SavedState] = field(default_factory=list)
 
@@ -159,6 +163,7 @@ class Collector:
         self._reports: deque[RaceReport] = deque(maxlen=MOST_REPORTS)
         self._stopping = False
         self._beats = self._races = self._env_steps = 0
+        self._waited_s = 0.0
         self._sent_s = 0.0  # when the last chunk was sent, or the race began
         self._life: _Life | None = None
         self._turns = self._drive()
@@ -237,14 +242,15 @@ class Collector:
             sender.enlist()
             if sender.incarnation is None:
                 yield from self._wait_a_turn()
+        if self._life is not None and self._life.builder.incarnation == sender.incarnation:
+            return self._life
         builder = ChunkBuilder(driving.format, self.number, sender.incarnation, td_errors=driving.td_errors)
         if self._life is None:
             seeds = np.random.SeedSequence((self._run_seed, self.number, sender.incarnation)).generate_state(2)
             policy, patience_s, clock = driving.make_policy(int(seeds[0])), self.settings.fetch_s, self._ports.clock
             fetcher = WeightFetcher(self._ports.weights, policy, self.number, patience_s=patience_s, clock=clock)
             self._life = _Life(policy, fetcher, builder, int(seeds[1]))
-        elif self._life.builder.incarnation != sender.incarnation:
-            self._life.builder = builder
+        self._life.builder = builder
         return self._life
 
     def _race(self, life: _Life, course: Course) -> Iterator[Turn]:
@@ -274,20 +280,31 @@ class Collector:
             epsilon=policy.exploration.epsilon,
             first_version=policy.version,
         )
-        driven = rollout(game, policy, course.line, layout=driving.layout, cut_offs=driving.cut_offs, start=start)
+        times = StageTimes()
+        driven = rollout(
+            TimedGame(game, times),
+            TimedPolicy(policy, times),
+            course.line,
+            layout=driving.layout,
+            cut_offs=driving.cut_offs,
+            start=start,
+        )
         self._sent_s = self._ports.clock()
-        return _Race(course, context, driven, start)
+        return _Race(course, context, driven, start, times, self._waited_s)
 
     def _follow(self, life: _Life, race: _Race) -> Iterator[Turn]:
         """Take in the steps of a race and its end."""
-        context, starts = race.context, life.starts(race.course, self.settings.starts)
+        context, starts, times = race.context, life.starts(race.course, self.settings.starts), race.times
         version = context.first_version
-        for step in race.rollout:
+        while (step := self._next_step(race)) is not None:
             self._beats += 1
             self._env_steps += 1
             race.figures.add(step)
             if context.stored:
-                yield from self._send(life.builder.add(step, policy_version=version))
+                begun_s = time.perf_counter()
+                chunks = life.builder.add(step, policy_version=version)
+                times.store_s += time.perf_counter() - begun_s
+                yield from self._send(chunks, times)
             if context.exploration and starts.is_due(step.race_time_ms, race.saved):
                 race.saved.append(race.rollout.save())
             yield Turn.DECIDED
@@ -298,14 +315,22 @@ class Collector:
             version = life.policy.version
         end = race.rollout.end
         if context.stored:
-            yield from self._send(life.builder.end(end))
+            yield from self._send(life.builder.end(end), times)
         if context.exploration:
             starts.finished(race.start, race.saved, end)
         self._races += 1
-        self._reports.append(report_race(context, race.figures, end, version))
+        race.figures.waited_s = self._waited_s - race.waited_before_s
+        self._reports.append(report_race(context, race.figures, end, version, times))
         yield Turn.RACED
         if end.lost is not None:
             self._lost(end.lost)
+
+    @staticmethod
+    def _next_step(race: _Race) -> Step | None:
+        begun_s = time.perf_counter()
+        step = next(race.rollout, None)
+        race.times.race_s += time.perf_counter() - begun_s
+        return step
 
     def _between_decisions(self, life: _Life, race: _Race) -> Iterator[Turn]:
         if self._stopping:
@@ -318,12 +343,11 @@ class Collector:
             life.policy.exploration = self._exploration()
         if not race.context.stored:
             return
-        flush_s, now_s = self.settings.flush_s, self._ports.clock()
-        if flush_s is not None and now_s - self._sent_s >= flush_s:
-            yield from self._send(life.builder.flush())
+        flush_s = self.settings.flush_s
+        if flush_s is not None and self._ports.clock() - self._sent_s >= flush_s:
+            yield from self._send(life.builder.flush(), race.times)
         if self.settings.pause_at == "decision":
             yield from self._hold_until_credit(life)
-        race.figures.waited_s += self._ports.clock() - now_s
 
     def _hold_until_credit(self, life: _Life) -> Iterator[Turn]:
         """Go on when the learner has kept up; what can be sent is sent before, since it may be all that it needs."""
@@ -332,12 +356,15 @@ class Collector:
             self._sender.ask()
             yield from self._wait_a_turn()
 
-    def _send(self, chunks: list[Chunk]) -> Iterator[Turn]:
+    def _send(self, chunks: list[Chunk], times: StageTimes | None = None) -> Iterator[Turn]:
         for chunk in chunks:
             while self._sender.is_full:
                 yield from self._wait_a_turn()
+            begun_s = time.perf_counter()
             self._sender.send(chunk)
             self._sent_s = self._ports.clock()
+            if times is not None:
+                times.store_s += time.perf_counter() - begun_s
 
     def _drain(self) -> Iterator[Turn]:
         """Send what is left, and wait until all of it has arrived."""
@@ -353,9 +380,11 @@ class Collector:
 
     def _wait_a_turn(self) -> Iterator[Turn]:
         self._beats += 1
+        begun_s = self._ports.clock()
         before, self.state = self.state, CollectorState.WAITING
         yield Turn.WAITING
         self.state = before
+        self._waited_s += self._ports.clock() - begun_s
         if self._stopping:
             raise _Stopped
         self._sender.poll()
@@ -366,17 +395,8 @@ class Collector:
         self._ports.game.lost(error)
 
     def _exploration(self) -> Exploration:
-        settings = self.settings.exploration
         env_steps = 0 if self._sender.standing is None else self._sender.standing.env_steps
-        factor = settings.multipliers[self.number % len(settings.multipliers)]
-        epsilon = min(1.0, factor * settings.epsilon.at(env_steps, speed=settings.schedule_speed))
-        boltzmann = factor * settings.epsilon_boltzmann.at(env_steps, speed=settings.schedule_speed)
-        return Exploration(
-            epsilon=epsilon,
-            epsilon_boltzmann=min(1.0 - epsilon, boltzmann),
-            boltzmann_noise=settings.boltzmann_noise,
-            noisy_layers=settings.noisy_layers,
-        )
+        return exploration_at(self.settings.exploration, env_steps, self.number)
 
     @property
     def _newest_version(self) -> int:

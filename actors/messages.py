@@ -70,7 +70,7 @@ class Heartbeat(NamedTuple):
     beats: int
     """Grows with every decision and every moment of waiting. It stands still in one that hangs."""
     env_steps: int
-    """Decisions of this incarnation."""
+    """Decisions since it was started."""
     races: int
     policy_version: int
     """Of the weights that act."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import nan
 from typing import Literal
 
+from actors.stage_times import StageTimes
 from tmrl_ray.racing.rollout import RaceEnd, Step
 
 
@@ -63,6 +65,8 @@ class RaceReport(RaceContext):
     """Mean over decisions of the best action's value less the mean of all actions'; NaN likewise."""
     start_q: float
     """Value of the best action at the first decision; NaN likewise."""
+    stage_ms: Mapping[str, float]
+    """Mean time of a decision by stage: game, observe, policy, store; empty: not measured."""
 
 
 @dataclass(slots=True)
@@ -108,7 +112,9 @@ class RaceFigures:
         return self.sum_gap / self.valued if self.valued else nan
 
 
-def report_race(context: RaceContext, figures: RaceFigures, end: RaceEnd, last_version: int) -> RaceReport:
+def report_race(
+    context: RaceContext, figures: RaceFigures, end: RaceEnd, last_version: int, times: StageTimes | None = None
+) -> RaceReport:
     """Return the report of a race that has ended."""
     wall_s = max(end.wall_s - figures.waited_s, 1e-9)
     return RaceReport(
@@ -130,4 +136,5 @@ def report_race(context: RaceContext, figures: RaceFigures, end: RaceEnd, last_v
         mean_q=figures.mean_q,
         mean_action_gap=figures.mean_action_gap,
         start_q=figures.start_q,
+        stage_ms={} if times is None else times.per_decision_ms(figures.decisions),
     )

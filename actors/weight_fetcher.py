@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+AGAIN_S = 0.5
+"""Between two requests for the same weights; the learner publishes about as often."""
+
 
 class ActingPolicy(Policy, Protocol):
     """A policy whose weights and exploration can be changed; :class:`~tmrl_ray.iqn.policy.IQNPolicy` is one."""
@@ -68,7 +71,8 @@ class WeightFetcher:
         self._patience_s = patience_s
         self._clock = clock
         self._due_s = 0.0
-        self._has_asked = False
+        self._asked_for: int | None = None
+        self._again_s = 0.0
 
     @property
     def is_waiting(self) -> bool:
@@ -76,12 +80,21 @@ class WeightFetcher:
         return self.future is not None
 
     def ask(self, newest_version: int) -> None:
-        """Ask for weights if there are newer ones, as far as is known; the first time in any case."""
-        if self.future is None and (newest_version > self._policy.version or not self._has_asked):
-            self._has_asked = True
-            self.future = self._source.fetch_if_newer(self._policy.version)
-            self._due_s = self._clock() + self._patience_s
-            self.poll()
+        """Ask for weights if there are newer ones, as far as is known; the first time in any case.
+
+        A store that has none, since it was killed and the learner has not published again, is asked again after a
+        while, or when newer ones are known of.
+        """
+        now_s = self._clock()
+        if self.future is not None or newest_version <= self._policy.version and self._asked_for is not None:
+            return
+        if self._asked_for is not None and newest_version <= self._asked_for and now_s < self._again_s:
+            return
+        self._asked_for = newest_version
+        self._again_s = now_s + AGAIN_S
+        self.future = self._source.fetch_if_newer(self._policy.version)
+        self._due_s = now_s + self._patience_s
+        self.poll()
 
     def poll(self) -> None:
         """Load the weights if they came, and wait no longer if that took too long."""

@@ -59,6 +59,8 @@ def test_a_race_is_sent_and_reported():
     assert report.mean_action_gap == pytest.approx(1.1)
     assert report.start_q == pytest.approx(1.2)
     assert report.greedy_share == 1.0
+    assert set(report.stage_ms) == {"game", "observe", "policy", "store"}
+    assert all(stage_ms > 0 for stage_ms in report.stage_ms.values())
     chunk = around.sink.chunks[3, 1, 0]
     assert (chunk.core, chunk.trailing, chunk.ends_race) == (RACE_STEPS, 1, True)
     assert (chunk.core_of("how_ended") == HowEnded.FINISH).all()
@@ -288,6 +290,21 @@ def test_weights_that_do_not_come_are_not_waited_for_for_ever():
     assert take(collector, 2) == [Turn.WAITING] * 2
     around.clock.now_s += SETTINGS.fetch_s
     assert take(collector, 1) == [Turn.DECIDED]
+
+
+def test_a_store_that_forgot_its_weights_is_not_asked_at_every_decision():
+    around = Surroundings()
+    around.sink.policy_version = 9
+    collector = collector_in(around, SETTINGS.replace(weights_at="decision"))
+    collector.run_once()
+    assert around.weights.asked == [0]
+    around.clock.now_s += 0.5
+    collector.run_once()
+    assert around.weights.asked == [0, 0]
+    around.sink.policy_version = 10
+    collector.run_once()
+    collector.run_once()
+    assert around.weights.asked == [0, 0, 0]
 
 
 def test_damaged_weights_do_not_act():
