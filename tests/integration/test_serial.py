@@ -34,6 +34,7 @@ TINY = (
     "cut_offs.no_progress_ms=1000",
     "evaluation.races=1",
     "training.threads=1",
+    "training.minutes=null",
     "training.device=cpu",
 )
 
