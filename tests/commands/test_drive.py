@@ -173,3 +173,13 @@ def test_a_view_needs_a_file_to_write(capsys: pytest.CaptureFixture[str]) -> Non
     assert "--video LAP.mp4" in capsys.readouterr().err
     assert run(["game", "view", "--track", "loop", "-o", "x.png", "--size", "3x3"]) == 2
     assert "WIDTHxHEIGHT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "name"), [("-o", "sheet.jpg"), ("--video", "lap.avi"), ("-o", "file/sheet.png")])
+def test_a_view_checks_its_files_before_it_drives(
+    option: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("tmrl_ray.commands.game.view._driven", lambda track: pytest.fail("it drove"))
+    assert run(["game", "view", "--track", "loop", option, str(tmp_path / name)]) == 2
+    assert f"error: {tmp_path / name}" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tmrl_ray.errors import InvalidInputError
-from tmrl_ray.simulator.media import rgb_of, write_sheet, write_video
+from tmrl_ray.simulator.media import VIDEO, check_writable, rgb_of, write_sheet, write_video
 
 Picture = NDArray[np.uint8]
 
@@ -61,6 +61,23 @@ def test_video_of_another_kind_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidInputError, match=r"\.mp4"):
         write_video(tmp_path / name, moving_bar(2, 16, 16), 20)
     assert not list(tmp_path.iterdir())
+
+
+def test_files_that_cannot_be_written_are_known_beforehand(tmp_path: Path) -> None:
+    check_writable(tmp_path / "absent" / "folder" / "lap.mp4", VIDEO)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(InvalidInputError, match="is no folder"):
+        check_writable(tmp_path / "file" / "lap.mp4", VIDEO)
+    with pytest.raises(InvalidInputError, match="is a folder"):
+        check_writable(tmp_path / "folder.mp4", VIDEO)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.mp4"]
+
+
+def test_a_folder_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    with pytest.raises(InvalidInputError, match="no permission"):
+        check_writable(tmp_path / "lap.mp4", VIDEO)
 
 
 def test_video_of_nothing_or_of_two_sizes_is_refused(tmp_path: Path) -> None:

@@ -22,10 +22,12 @@ def quickstart(track: str, out: Path) -> None:
     """
     from tmrl_ray.config.run import RunConfig
     from tmrl_ray.service import ScriptedRaces, compile_kernels, inputs_of
-    from tmrl_ray.simulator.film import FilmSettings, film, write_film
+    from tmrl_ray.simulator.film import FilmSettings, check_film, film, write_film
     from tmrl_ray.simulator.library import load_track
 
     place = load_track(track)
+    sheet, video = out / f"{place.name}.png", out / f"{place.name}.mp4"
+    check_film(sheet, video)
     config = RunConfig.model_validate({"game": {"frame_size": None}})
     with explain_delay(COMPILING):
         compile_kernels(track)
@@ -37,7 +39,6 @@ def quickstart(track: str, out: Path) -> None:
             shown.update(step.metres, f"{step.metres:5.0f} m  {step.race_time_ms / 1000:6.2f} s")
         shown.update(races.line.length_m, ending(race.end))
     end, settings = race.end, FilmSettings(size=(480, 360))
-    sheet, video = out / f"{place.name}.png", out / f"{place.name}.mp4"
     with progress("filming", end.race_time_ms) as shown:
         write_film(
             film(place, inputs_of(steps), end.race_time_ms, settings),

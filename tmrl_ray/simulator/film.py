@@ -17,7 +17,7 @@ from tmrl_ray.game.interface import TICK_MS, Camera
 from tmrl_ray.game.scripts import Timeline
 from tmrl_ray.simulator.car_state import VELOCITY
 from tmrl_ray.simulator.look import Look
-from tmrl_ray.simulator.media import write_sheet, write_video
+from tmrl_ray.simulator.media import SHEET, VIDEO, check_writable, write_sheet, write_video
 from tmrl_ray.simulator.race import Race
 from tmrl_ray.simulator.render import Renderer
 from tmrl_ray.simulator.track import Track
@@ -96,6 +96,18 @@ def film(
                 race.tick()
 
 
+def check_film(sheet: Path | None, video: Path | None) -> None:
+    """Raise an error if the files of a film cannot be written; see :func:`write_film`.
+
+    Raises:
+        InvalidInputError: one has another ending or may not be written.
+    """
+    if sheet is not None:
+        check_writable(sheet, SHEET)
+    if video is not None:
+        check_writable(video, VIDEO)
+
+
 def write_film(
     shots: Iterator[Shot],
     duration_ms: int,
@@ -114,7 +126,11 @@ def write_film(
         sheet: where to write the sheet (.png); None: nowhere.
         video: where to write the video (.mp4); None: nowhere.
         on_shot: told of each shot as it is taken.
+
+    Raises:
+        InvalidInputError: a file cannot be written as asked; nothing was filmed then.
     """
+    check_film(sheet, video)
     wanted_ms = iter(np.linspace(0, duration_ms, SHEET_PICTURES).tolist())
     due_ms = next(wanted_ms)
     chosen: list[Shot] = []

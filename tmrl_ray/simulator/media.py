@@ -6,6 +6,7 @@ error: a file in another codec would not play where this one is meant to.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +21,8 @@ from tmrl_ray.errors import InvalidInputError
 
 Picture = NDArray[np.uint8]
 
+VIDEO, SHEET = ".mp4", ".png"
+KINDS = {VIDEO: "videos", SHEET: "sheets"}
 CODEC = "libx264"
 QUALITY = "20"
 """x264's constant rate factor: 18 is hardly told from the original, 23 is its default."""
@@ -57,6 +60,31 @@ def enlarged(frame: Picture) -> Picture:
     return frame.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
+def check_writable(path: str | Path, suffix: str = "") -> None:
+    """Raise an error if a file cannot be written, before the work that fills it; folders that are missing are no error.
+
+    Args:
+        path: the file.
+        suffix: how its name must end, for example .mp4; empty: anyhow.
+
+    Raises:
+        InvalidInputError: it ends otherwise, is a folder, or may not be written.
+    """
+    path = Path(path)
+    if suffix and path.suffix != suffix:
+        raise InvalidInputError(
+            f"{path}: {KINDS[suffix]} are written as {suffix[1:].upper()}.",
+            hint=f"Give a file name that ends in {suffix}.",
+        )
+    if path.is_dir():
+        raise InvalidInputError(f"{path} is a folder.", hint="Give the name of a file.")
+    nearest = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if nearest != path and not nearest.is_dir():
+        raise InvalidInputError(f"{path} cannot be written: {nearest} is no folder.", hint="Give another place.")
+    if not os.access(nearest, os.W_OK):
+        raise InvalidInputError(f"{path} cannot be written: no permission for {nearest}.", hint="Give another place.")
+
+
 def write_video(path: str | Path, frames: Iterable[Picture], fps: float) -> int:
     """Write frames as an H.264 video (MP4) and return how many there were.
 
@@ -69,11 +97,11 @@ def write_video(path: str | Path, frames: Iterable[Picture], fps: float) -> int:
         fps: frames a second.
 
     Raises:
-        InvalidInputError: no frames, frames of different sizes, another ending, or a PyAV without H.264.
+        InvalidInputError: no frames, frames of different sizes, another ending, a place that cannot be written, or a
+            PyAV without H.264.
     """
     path = Path(path)
-    if path.suffix != ".mp4":
-        raise InvalidInputError(f"{path}: videos are written as MP4.", hint="Give a file name that ends in .mp4.")
+    check_writable(path, VIDEO)
     if CODEC not in av.codecs_available:
         raise InvalidInputError(
             f"{path}: this PyAV ({av.__version__}) was built without the encoder {CODEC}.",
@@ -119,11 +147,11 @@ def write_sheet(path: str | Path, frames: Sequence[Picture], labels: Sequence[st
         columns: frames in a row.
 
     Raises:
-        InvalidInputError: no frames, another number of labels, no columns, or another ending.
+        InvalidInputError: no frames, another number of labels, no columns, another ending, or a place that cannot be
+            written.
     """
     path = Path(path)
-    if path.suffix != ".png":
-        raise InvalidInputError(f"{path}: sheets are written as PNG.", hint="Give a file name that ends in .png.")
+    check_writable(path, SHEET)
     if not frames or len(labels) != len(frames) or columns < 1:
         raise InvalidInputError(
             f"{path}: {len(frames)} frames, {len(labels)} labels and {columns} columns do not make a sheet.",

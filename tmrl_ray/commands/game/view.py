@@ -49,12 +49,13 @@ def view(
     from tmrl_ray.config.game import Camera
     from tmrl_ray.game.scripts import read_script
     from tmrl_ray.service import compile_kernels
-    from tmrl_ray.simulator.film import FilmSettings, duration_ms, film, write_film
+    from tmrl_ray.simulator.film import FilmSettings, check_film, duration_ms, film, write_film
     from tmrl_ray.simulator.library import load_track
     from tmrl_ray.simulator.look import random_look
 
     if output is None and video is None:
         raise click.UsageError("name a file to write: -o SHEET.png, --video LAP.mp4, or both")
+    check_film(output, video)
     place = load_track(track)
     with explain_delay(COMPILING):
         compile_kernels(track)
