@@ -26,7 +26,7 @@ from enum import Enum, auto
 
 import numpy as np
 
-from actors.courses import Course, CourseCycle, Starts
+from actors.courses import Course, CourseCycle, MapStarts
 from actors.exploration import exploration_at
 from actors.game_keeper import GameKeeper
 from actors.messages import CollectorState, Heartbeat
@@ -35,7 +35,7 @@ from actors.sender import ChunkSender, ExperienceSink
 from actors.stage_times import StageTimes, TimedGame, TimedPolicy
 from actors.weight_fetcher import ActingPolicy, WeightFetcher
 from actors.weight_store import WeightSource
-from tmrl_ray.config.collector import CollectorSettings, StartSettings
+from tmrl_ray.config.collector import CollectorSettings
 from tmrl_ray.config.race import CutOffSettings
 from tmrl_ray.errors import GameLostError, GameRefusedError
 from tmrl_ray.experience.chunk import Chunk, ChunkFormat
@@ -113,22 +113,14 @@ class _Stopped(Exception):
     """It was told to stop."""
 
 
+@dataclass
 class _Life:
     """What a collector has from its first incarnation on; only the builder changes with each."""
 
-    def __init__(self, policy: ActingPolicy, fetcher: WeightFetcher, builder: ChunkBuilder, starts_seed: int) -> None:
-        self.policy = policy
-        self.fetcher = fetcher
-        self.builder = builder
-        self._starts_seed = starts_seed
-        self._starts: dict[str, Starts] = {}
-
-    def starts(self, course: Course, settings: StartSettings) -> Starts:
-        """Return where races on the course's map start."""
-        name = course.entry.map
-        if name not in self._starts:
-            self._starts[name] = Starts(settings, course.line, self._starts_seed + len(self._starts))
-        return self._starts[name]
+    policy: ActingPolicy
+    fetcher: WeightFetcher
+    builder: ChunkBuilder
+    starts: MapStarts
 
 
 class Collector:
@@ -249,7 +241,7 @@ class Collector:
             seeds = np.random.SeedSequence((self._run_seed, self.number, sender.incarnation)).generate_state(2)
             policy, patience_s, clock = driving.make_policy(int(seeds[0])), self.settings.fetch_s, self._ports.clock
             fetcher = WeightFetcher(self._ports.weights, policy, self.number, patience_s=patience_s, clock=clock)
-            self._life = _Life(policy, fetcher, builder, int(seeds[1]))
+            self._life = _Life(policy, fetcher, builder, MapStarts(self.settings.starts, int(seeds[1])))
         self._life.builder = builder
         return self._life
 
@@ -267,7 +259,7 @@ class Collector:
 
     def _begin(self, life: _Life, course: Course, game: Game) -> _Race:
         entry, policy, driving = course.entry, life.policy, self._driving
-        start = life.starts(course, self.settings.starts).draw() if entry.exploration else None
+        start = life.starts.on(course).draw() if entry.exploration else None
         policy.reset()
         policy.exploration = self._exploration() if entry.exploration else GREEDY
         context = RaceContext(
@@ -294,7 +286,7 @@ class Collector:
 
     def _follow(self, life: _Life, race: _Race) -> Iterator[Turn]:
         """Take in the steps of a race and its end."""
-        context, starts, times = race.context, life.starts(race.course, self.settings.starts), race.times
+        context, starts, times = race.context, life.starts.on(race.course), race.times
         version = context.first_version
         while (step := self._next_step(race)) is not None:
             self._beats += 1

@@ -96,3 +96,24 @@ class Starts:
         """Hear how a race went that started from ``start``, and keep its states."""
         self._policy.report(start, end)
         self._store.add(saved, end)
+
+
+class MapStarts:
+    """The starts on each map that is driven.
+
+    Args:
+        settings: shares of the kinds of start.
+        seed: of all that is left to chance.
+    """
+
+    def __init__(self, settings: StartSettings, seed: int) -> None:
+        self._settings = settings
+        self._seed = seed
+        self._starts: dict[str, Starts] = {}
+
+    def on(self, course: Course) -> Starts:
+        """Return where races on the course's map start; courses on one map share it."""
+        name = course.entry.map
+        if name not in self._starts:
+            self._starts[name] = Starts(self._settings, course.line, self._seed + len(self._starts))
+        return self._starts[name]
