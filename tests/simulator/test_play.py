@@ -121,13 +121,28 @@ def test_the_fastest_race_and_the_video_are_kept(tmp_path: Path, monkeypatch: py
             yield picture
 
     monkeypatch.setattr(Player, "pictures", impatient)
-    times = play(flat_track((9.0,)), settings)
+    played = play(flat_track((9.0,)), settings)
+    times = played.finish_times_s
+    assert sorted(played.written) == [settings.script, settings.video]
     assert len(times) == 1
     assert 0.5 < times[0] < 5
     timeline = parse_script(settings.script.read_text())
     assert timeline.at(500).accelerate
     with av.open(str(settings.video)) as container:
         assert sum(1 for _ in container.decode(video=0)) > 5
+
+
+def test_no_script_is_written_where_nothing_was_pressed(tmp_path: Path) -> None:
+    settings = PlaySettings(size=SIZE, script=tmp_path / "inputs.txt")
+    player = Player(pygame, flat_track((9.0,)), settings)
+    player.close()
+    assert player.written == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_checked_before_the_window_opens(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"ends in \.mp4"):
+        play(flat_track(), PlaySettings(size=SIZE, video=tmp_path / "race.avi"))
 
 
 def test_missing_pygame_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

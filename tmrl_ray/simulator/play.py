@@ -24,7 +24,7 @@ from tmrl_ray.game.interface import TICK_MS, Camera
 from tmrl_ray.game.scripts import format_script
 from tmrl_ray.simulator.car_state import GEAR, VELOCITY
 from tmrl_ray.simulator.look import Look
-from tmrl_ray.simulator.media import write_video
+from tmrl_ray.simulator.media import VIDEO, check_writable, write_video
 from tmrl_ray.simulator.race import Race
 from tmrl_ray.simulator.render import Renderer
 from tmrl_ray.simulator.track import Track
@@ -48,30 +48,47 @@ class PlaySettings:
     camera: Camera = 2
     """Camera at the start."""
     script: Path | None = None
-    """Where to keep the inputs of the fastest race that was finished or, if none was, of the last race."""
+    """Where to keep the inputs of the fastest race that was finished or, if none was, of the last race.
+
+    Nothing is written if there are none.
+    """
     video: Path | None = None
     """Where to keep the pictures (.mp4), without the instruments."""
 
 
-def play(
-    track: Track, settings: PlaySettings, *, tuning: CarTuning | None = None, look: Look | None = None
-) -> list[float]:
-    """Let a person play until the window is closed, and return the finish times of the races in seconds.
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What came of playing."""
+
+    finish_times_s: list[float]
+    """Of the races that were finished."""
+    written: list[Path]
+    """The files that were kept; no script if nothing was pressed."""
+
+
+def play(track: Track, settings: PlaySettings, *, tuning: CarTuning | None = None, look: Look | None = None) -> Played:
+    """Let a person play until the window is closed.
 
     Raises:
         InvalidInputError: pygame is not installed, there is no display, or a file cannot be written as asked.
     """
     pygame = _pygame()
+    if settings.script is not None:
+        check_writable(settings.script)
+    if settings.video is not None:
+        check_writable(settings.video, VIDEO)
     player = Player(pygame, track, settings, tuning=tuning, look=look)
     try:
         if settings.video is not None:
+            settings.video.parent.mkdir(parents=True, exist_ok=True)
             write_video(settings.video, player.pictures(), PICTURES_PER_SECOND)
+            player.written.append(settings.video)
         else:
             for _ in player.pictures():
                 pass
     finally:
         player.close()
-    return player.finish_times_s
+    return Played(player.finish_times_s, player.written)
 
 
 def _pygame() -> ModuleType:
@@ -111,6 +128,7 @@ class Player:
         self.race = Race(track, tuning)
         self.camera: Camera = settings.camera
         self.finish_times_s: list[float] = []
+        self.written: list[Path] = []
         self._renderer = Renderer(track, *settings.size, look)
         self._settings = settings
         self._script: str | None = None
@@ -164,11 +182,13 @@ class Player:
             clock.tick(PICTURES_PER_SECOND)
 
     def close(self) -> None:
-        """Close the window and write the script that was asked for."""
+        """Close the window and write the script that was asked for, unless nothing was pressed."""
         self._pygame.quit()
-        if self._settings.script is not None:
-            script = self._script if self._script is not None else format_script(self.race.input_log)
+        script = self._script if self._script is not None else format_script(self.race.input_log)
+        if self._settings.script is not None and script:
+            self._settings.script.parent.mkdir(parents=True, exist_ok=True)
             self._settings.script.write_text(script, encoding="ascii")
+            self.written.append(self._settings.script)
 
     def _handle_events(self) -> bool:
         """Take note of what was pressed and return whether to go on."""

@@ -46,11 +46,13 @@ def play(
     with explain_delay(COMPILING):
         compile_kernels(track)
     settings = PlaySettings(size=size, camera=cast(Camera, camera), script=script, video=video)
-    times_s = play_races(place, settings, tuning=car)
+    played = play_races(place, settings, tuning=car)
+    times_s = played.finish_times_s
     if times_s:
         click.echo(f"{len(times_s)} races finished, the fastest in {min(times_s):.2f} s")
     else:
         click.echo("no race was finished")
-    for path in (script, video):
-        if path is not None:
-            click.echo(f"written: {path}")
+    for path in played.written:
+        click.echo(f"written: {path}")
+    if script is not None and script not in played.written:
+        click.echo(f"not written: {script}, as nothing was pressed")
