@@ -7,6 +7,7 @@ kept as an inputs script of TMInterface and as a video. Started by ``tmrl-ray ga
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 from collections.abc import Iterator
@@ -94,12 +95,11 @@ def play(track: Track, settings: PlaySettings, *, tuning: CarTuning | None = Non
 def _pygame() -> ModuleType:
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # it greets on the stream of our results
     try:
-        import pygame
+        return importlib.import_module("pygame")
     except ModuleNotFoundError as error:
         raise InvalidInputError(
             "Playing in a window needs pygame, which is not installed.", hint="pip install 'tmrl_ray[play]'"
         ) from error
-    return pygame
 
 
 class Player:
