@@ -38,6 +38,7 @@ RACE = RaceReport(
     mean_q=0.5,
     mean_action_gap=0.25,
     start_q=nan,
+    stage_ms={},
 )
 STUCK = replace(RACE, how="cut_off", cut_off="stuck", finish_time_ms=None, race_time_ms=9_000, split_times_ms=())
 
