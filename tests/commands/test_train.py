@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,13 @@ def test_what_means_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
     assert "--resume" in capsys.readouterr().err
     assert train(tmp_path, "training.device=nonsense") == 2
     assert "training.device" in capsys.readouterr().err
+
+
+def test_training_says_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "tmrl_ray.serial", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert train(tmp_path, "--dry-run") == 2
+    shown = capsys.readouterr().err
+    assert "needs the package torch" in shown and "tmrl_ray[train]" in shown

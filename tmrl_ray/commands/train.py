@@ -53,12 +53,18 @@ def train(  # noqa: PLR0913 - the options of a command
     Ctrl-C brings the run to its end and saves it, so that --resume goes on from there; once more ends it at once.
     """
     from tmrl_ray.config.loading import load_config
-    from tmrl_ray.runs.checkpoint import CheckpointStore, Identity, Retention
+    from tmrl_ray.errors import InvalidInputError
     from tmrl_ray.runs.rundir import RunDirectory, Start, resume_command
-    from tmrl_ray.serial import SerialRun
     from tmrl_ray.service import compile_kernels
-    from tmrl_ray.training import Training
 
+    try:
+        from tmrl_ray.runs.checkpoint import CheckpointStore, Identity, Retention
+        from tmrl_ray.serial import SerialRun
+        from tmrl_ray.training import Training
+    except ModuleNotFoundError as error:
+        raise InvalidInputError(
+            f"Training needs the package {error.name}, which is not installed.", hint="pip install 'tmrl_ray[train]'"
+        ) from error
     if not serial:
         raise click.UsageError("say --serial: this version trains in one process only")
     if checkpoint is not None and start != "resume":
