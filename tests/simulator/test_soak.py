@@ -112,9 +112,10 @@ def run_soak(serve_game: Serve, monkeypatch: pytest.MonkeyPatch, decisions: int)
     samples = soak(server.port, decisions)
     gc.collect()
     deadline = time.monotonic() + 5
-    while psutil.Process().num_fds() != files and time.monotonic() < deadline:
+    # Other tests of this process may still be closing theirs meanwhile: fewer is no leak.
+    while psutil.Process().num_fds() > files and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert psutil.Process().num_fds() == files
+    assert psutil.Process().num_fds() <= files
     assert server.error is None
     return samples
 
