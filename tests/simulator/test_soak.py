@@ -85,8 +85,8 @@ class RoughClient:
         self._greet()
 
 
-def soak(port: int, decisions: int) -> tuple[list[float], list[float]]:
-    """Play decisions; return times in minutes and the memory in MB at them, sampled a hundred times."""
+def soak(port: int, decisions: int) -> tuple[list[float], list[float], int]:
+    """Play decisions; return times in minutes and the memory in MB at them, and the files open beside one client."""
     process = psutil.Process()
     rough = RoughClient(port, seed=5)
     minutes, megabytes = [], []
@@ -95,8 +95,10 @@ def soak(port: int, decisions: int) -> tuple[list[float], list[float]]:
         if i % (decisions // 100) == 0:
             minutes.append(time.monotonic() / 60)
             megabytes.append(process.memory_info().rss / 2**20)
+    gc.collect()
+    files = process.num_fds()
     rough.client.sock.close()
-    return minutes, megabytes
+    return minutes, megabytes, files
 
 
 def run_soak(serve_game: Serve, monkeypatch: pytest.MonkeyPatch, decisions: int) -> tuple[list[float], list[float]]:
@@ -106,18 +108,11 @@ def run_soak(serve_game: Serve, monkeypatch: pytest.MonkeyPatch, decisions: int)
     for name in ("session", "server", "instance"):
         monkeypatch.setattr(logging.getLogger(f"tmrl_ray.simulator.{name}"), "disabled", True)
     server = serve_game(track="flat")
-    soak(server.port, decisions // 5)
-    gc.collect()
-    files = psutil.Process().num_fds()
-    samples = soak(server.port, decisions)
-    gc.collect()
-    deadline = time.monotonic() + 5
-    # Other tests of this process may still be closing theirs meanwhile: fewer is no leak.
-    while psutil.Process().num_fds() > files and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert psutil.Process().num_fds() <= files
+    *_, before = soak(server.port, decisions // 5)
+    minutes, megabytes, after = soak(server.port, decisions)
+    assert after <= before, "files were left open"  # other tests of this process may have closed theirs
     assert server.error is None
-    return samples
+    return minutes, megabytes
 
 
 def test_a_thousand_rough_decisions(serve_game: Serve, monkeypatch: pytest.MonkeyPatch):
