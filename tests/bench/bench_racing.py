@@ -60,7 +60,7 @@ def main() -> None:
 
     def terms() -> None:
         for before, after in zip(floats, floats[1:], strict=False):
-            measure_terms(LAYOUT, before, after, action=0, elapsed_ms=50, advanced_m=1.0)
+            measure_terms(LAYOUT, before, after, action=0, elapsed_ms=50, advanced_m=1.0, finished=False)
 
     def episode() -> None:
         run = Episode(line, LAYOUT)

@@ -29,7 +29,7 @@ def floats(velocity=(0.0, 0.0, 50.0), contact=(1, 1, 1, 1), own=(0.0, 0.0, 0.0),
 
 
 def terms(before=None, after=None, **changes):
-    step = {"action": 3, "elapsed_ms": 50, "advanced_m": 2.5} | changes
+    step = {"action": 3, "elapsed_ms": 50, "advanced_m": 2.5, "finished": False} | changes
     before = floats() if before is None else before
     return measure_terms(LAYOUT, before, floats() if after is None else after, **step)
 
@@ -99,10 +99,15 @@ def test_line_distance(own, expected):
 
 
 def test_each_weight_weighs_its_own_term():
-    names = ["per_ms", "per_metre", "per_speed", "speed_slide", "neo_slide", "kamikaze", "close_to_line"]
+    names = ["per_ms", "per_metre", "per_speed", "speed_slide", "neo_slide", "kamikaze", "close_to_line", "finish"]
     for term, name in zip(Term, names, strict=True):
         weights = RewardSettings(**{other: 0.0 for other in names} | {name: 7.0})
         assert weight_vector(weights).tolist() == [7.0 if other == term else 0.0 for other in Term]
+
+
+def test_the_finish_is_rewarded_once():
+    bonus = weight_vector(RewardSettings(per_ms=0.0, per_metre=0.0, finish=11.0))
+    assert weigh(np.stack([terms(), terms(finished=True)]), bonus).tolist() == [0.0, 11.0]
 
 
 def test_many_steps_are_weighed_at_once():

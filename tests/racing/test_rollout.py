@@ -74,9 +74,10 @@ def test_terms_add_up_to_the_race():
 
 def test_the_last_step_lasts_only_up_to_the_finish():
     race = race_of(Script(FORWARD), length_m=59.0)
-    last = [step.terms for step in race][-1]
+    terms = np.array([step.terms for step in race])
     assert race.end.race_time_ms == 2430
-    assert last[Term.ELAPSED_MS] == 30
+    assert terms[-1, Term.ELAPSED_MS] == 30
+    assert terms[:, Term.FINISHED].nonzero()[0].tolist() == [len(terms) - 1]
 
 
 def test_the_last_observation_is_that_of_the_end():

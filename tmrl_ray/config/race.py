@@ -82,6 +82,9 @@ class RewardSettings(Settings):
     """For a decision that keeps the accelerator down, or with at most one wheel on the ground."""
     close_to_line: float = 0.0
     """For each metre between the car and the line, within 5 to 25 m; negative draws the car to the line."""
+    finish: float = 0.0
+    """For crossing the finish line. Where only progress is rewarded the last metre is worth no more than any other, and
+    a car may stop before it; a bonus of what a few seconds of driving are worth makes it go on."""
 
 
 class CutOffSettings(Settings):

@@ -115,7 +115,15 @@ class Episode:
         self._observer.remember(action)
         floats = self._observe(moment)
         advanced_m = self.progress.metres - metres
-        terms = measure_terms(self.layout, before, floats, action=action, elapsed_ms=elapsed_ms, advanced_m=advanced_m)
+        terms = measure_terms(
+            self.layout,
+            before,
+            floats,
+            action=action,
+            elapsed_ms=elapsed_ms,
+            advanced_m=advanced_m,
+            finished=moment.finished,
+        )
         self.ending = self._ending(moment)
         return Outcome(floats, terms, self.ending)
 

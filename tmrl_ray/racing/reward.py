@@ -38,6 +38,8 @@ class Term(IntEnum):
     """1 for an action that only accelerates or with at most one wheel on the ground, else 0."""
     LINE_DISTANCE_M = 6
     """Distance to the car's zone, within 5 to 25 m."""
+    FINISHED = 7
+    """1 for the step that crossed the finish line, else 0."""
 
 
 TERM_COUNT = len(Term)
@@ -61,6 +63,7 @@ def measure_terms(
     action: int,
     elapsed_ms: int,
     advanced_m: float,
+    finished: bool,
 ) -> Floats:
     """Measure the terms of one step.
 
@@ -71,6 +74,7 @@ def measure_terms(
         action: what was held in between.
         elapsed_ms: race time in between.
         advanced_m: progress in between.
+        finished: whether the finish line was crossed.
 
     Returns:
         (R,) in the order of :class:`Term`.
@@ -87,6 +91,7 @@ def measure_terms(
     terms[Term.SPEED_SLIDE] = speed_slide(sideways, forward) if wheels_down == len(WHEELS) else 0.0
     terms[Term.NEO_SLIDE] = abs(sideways) >= NEO_SLIDE_MPS
     terms[Term.KAMIKAZE] = action <= FORWARD_RIGHT or wheels_down <= 1
+    terms[Term.FINISHED] = finished
     terms[Term.LINE_DISTANCE_M] = min(max(distance, LINE_DISTANCE_RANGE_M[0]), LINE_DISTANCE_RANGE_M[1])
     return terms
 
@@ -109,6 +114,7 @@ def weight_vector(settings: RewardSettings) -> NDArray[np.float64]:
     weights[Term.NEO_SLIDE] = settings.neo_slide
     weights[Term.KAMIKAZE] = settings.kamikaze
     weights[Term.LINE_DISTANCE_M] = settings.close_to_line
+    weights[Term.FINISHED] = settings.finish
     return weights
 
 
