@@ -14,7 +14,8 @@
     ├── DataError                what another process of ours handed over, or left behind, cannot be used
     │   ├── ChunkError             experience of a collector: refuse it and go on
     │   ├── RingError              a ring of experience: do not attach to it, fill a new one from a checkpoint
-    │   └── CheckpointError        a checkpoint: stop; the message says what to type to go on
+    │   ├── CheckpointError        a checkpoint: stop; the message says what to type to go on
+    │   └── ArtifactError          pretrained weights: do not start with them; a learner that runs goes on without
     ├── NotSavedError            something could not be written: go on, what was there before is whole; try later
     ├── PeerUnavailableError     another process of ours does not answer (yet): ask again, with back-off
     └── GameError                something between us and a game
@@ -94,6 +95,10 @@ class RingError(DataError):
 
 class CheckpointError(DataError):
     """A checkpoint is damaged, of another run or network, or of a newer format. Never start afresh because of it."""
+
+
+class ArtifactError(DataError):
+    """Pretrained weights are damaged, of a newer format, or do not fit the network. Never take over some of them."""
 
 
 class NotSavedError(TmrlError):
