@@ -308,7 +308,9 @@ def make_collectors(config: RunConfig, run: str, member: int) -> list[Collector]
             config.collector,
             driving,
             CollectorPorts(
-                training.game_keeper(), ReplayClient.connect(find_actor(run, REPLAY), training.format), weights
+                training.game_keeper(number),
+                ReplayClient.connect(find_actor(run, REPLAY), training.format),
+                weights,
             ),
             run_seed=config.training.seed,
         )

@@ -108,7 +108,7 @@ class SerialRun:
             0,
             config.collector.replace(flush_s=None),
             driving,
-            CollectorPorts(training.game_keeper(), line, line, line.time, line.sleep),
+            CollectorPorts(training.game_keeper(0), line, line, line.time, line.sleep),
             run_seed=config.training.seed,
         )
         self._line = line

@@ -64,14 +64,19 @@ def _embedded(config: RunConfig, track: Track | None) -> EmbeddedGame:
     return EmbeddedGame(config.game, tuning=tuning, look_seed=simulator.look_seed, find_track=find_track)
 
 
-def source_of(connection: ConnectionSettings) -> Launch | Address:
-    """Return how to start a game, or the address of one that somebody else starts and ends."""
-    launch = connection.launch
+def source_of(connection: ConnectionSettings, instance: int = 0) -> Launch | Address:
+    """Return how to start a game, or the address of one that somebody else starts and ends.
+
+    Args:
+        connection: of the first instance.
+        instance: which one; each has a port of its own.
+    """
+    launch, port = connection.launch, connection.port + instance
     if launch is None:
-        return Address(connection.host, connection.port)
+        return Address(connection.host, port)
     return Launch(
         command=launch.command,
-        port=connection.port,
+        port=port,
         directory=launch.directory,
         environment=launch.environment,
         ready_s=launch.ready_s,

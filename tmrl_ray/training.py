@@ -131,8 +131,12 @@ class Training:
             return setup
         return replace(setup, ring_base=choose_base(setup.memory_bill(), disk=directory / "rings"))
 
-    def game_keeper(self) -> GameKeeper:
-        """Return who brings a game: a simulated one in this process, or the one that the configuration names."""
+    def game_keeper(self, collector: int | None = None) -> GameKeeper:
+        """Return who brings a game: a simulated one in this process, or the one that the configuration names.
+
+        Args:
+            collector: number of the collector that it is for; None: it is for the evaluator.
+        """
         config, connection = self.config, self.config.connection
         if connection is None:
             tuning, seed = load_tuning(config.simulator.tuning), config.simulator.look_seed
@@ -142,9 +146,8 @@ class Training:
                     game.look = random_look(seed + race)
 
             return InProcessGame(lambda: EmbeddedGame(config.game, tuning=tuning), prepare)
-        return GameSupervisor(
-            source_of(connection), config.game, patience=connection.patience, player=connection.player
-        )
+        source = source_of(connection, 0 if collector is None else 1 + collector)
+        return GameSupervisor(source, config.game, patience=connection.patience, player=connection.player)
 
     def policy(self, seed: int, *, draw_quantiles: bool = True) -> IQNPolicy:
         """Return a policy, with weights that nobody trained yet."""

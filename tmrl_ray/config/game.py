@@ -64,7 +64,8 @@ class ConnectionSettings(Settings):
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """Host name or address of the machine on which the game runs."""
     port: Port = 8478
-    """TCP port of the game's plugin, or of ``tmrl-ray game serve``; further instances take the ports after it."""
+    """TCP port of the game's plugin, or of ``tmrl-ray game serve``. Further instances take the ports after it: in
+    training this one is the evaluator's, and those of the collectors follow."""
     launch: LaunchSettings | None = None
     """How to start the game, which is ended afterwards; null: somebody else starts and ends it."""
     player: str | None = None
