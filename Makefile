@@ -6,7 +6,7 @@ RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: quickstart test lint bench clean
+.PHONY: quickstart test faults lint bench clean
 
 # Drive a race in the simulator, and leave pictures and a video in out/.
 quickstart: $(RUN)
@@ -14,7 +14,11 @@ quickstart: $(RUN)
 
 # What must pass before a change is merged.
 test: lint
-	$(BIN)/pytest -m "not gpu and not game"
+	$(BIN)/pytest -m "not gpu and not game and not faults"
+
+# All rows of the fault matrix, and a table of them.
+faults: $(DEV)
+	$(BIN)/pytest tests/faults -k test_row_
 
 lint: $(DEV)
 	$(BIN)/ruff check .
