@@ -19,6 +19,7 @@ from tmrl_ray.config.loading import config_hash, load_config
 from tmrl_ray.config.run import RunConfig
 from tmrl_ray.errors import NotSavedError, RunError
 from tmrl_ray.runs.clocks import Clocks
+from tmrl_ray.runs.disk import Disk
 from tmrl_ray.runs.run_files import RunRecord, RunStatus, is_locked
 from tmrl_ray.runs.run_list import find_run, runs, summary
 from tmrl_ray.runs.rundir import RunDirectory, Start
@@ -181,6 +182,22 @@ def test_what_a_killed_start_left_behind_is_removed_once_nobody_makes_it(tmp_pat
     make(tmp_path)
     assert not old.exists() and fresh.exists()
     assert [run.name for run in runs(tmp_path)] == ["loop"]
+
+
+def test_what_was_left_behind_may_be_removed_by_two_at_once(tmp_path: Path) -> None:
+    class Late(Disk):
+        def remove_tree(self, path: Path) -> None:
+            super().remove_tree(path)  # by the other process
+            super().remove_tree(path)
+
+    old = tmp_path / ".partial-loop-1"
+    old.mkdir()
+    os.utime(old, (time.time() - 100, time.time() - 100))
+    with RunDirectory.open(tmp_path, "loop", CONFIG, Start.NEW, disk=Late()):
+        assert not old.exists()
+    with RunDirectory.open(tmp_path, "loop", OTHER, Start.OVERWRITE, disk=Late()) as run:
+        assert load_config(run.config_file) == OTHER
+    assert [path.name for path in tmp_path.iterdir()] == ["loop"]
 
 
 def test_the_list_tells_how_runs_are(tmp_path: Path) -> None:

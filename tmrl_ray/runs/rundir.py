@@ -20,7 +20,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -269,8 +269,9 @@ def _finish(path: Path, aside: Path, disk: Disk) -> None:
 def _remove_strays(folder: Path, disk: Disk) -> None:
     """Remove what was left of runs whose making or removal was cut short."""
     for stray in _strays(folder):
-        log.warning("removed %s, which a killed start left behind", stray)
-        disk.remove_tree(stray)
+        with suppress(FileNotFoundError):  # whoever overwrites a run at this moment removes it as well
+            disk.remove_tree(stray)
+            log.warning("removed %s, which a killed start left behind", stray)
 
 
 def _strays(folder: Path) -> Iterator[Path]:
