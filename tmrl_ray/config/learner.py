@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from tmrl_ray.config.pretrained import ImitationSettings, PretrainedSettings
 from tmrl_ray.config.schedule import ScheduleSettings
 from tmrl_ray.config.settings import Settings
 
@@ -169,6 +170,10 @@ class LearnerSettings(Settings):
     """The optimiser."""
     schedule_speed: PositiveFloat = 1.0
     """Multiplies the env steps of the learning rate's points: larger means slower."""
+    pretrained: PretrainedSettings | None = None
+    """Weights of pretraining that a new run begins with; null: all are drawn by chance."""
+    imitation: ImitationSettings | None = None
+    """A second loss on the demonstrations, see ``replay.demonstrations``; null: none."""
     reset: ResetSettings | None = None
     """Soft resets; null: never."""
     plateau: PlateauSettings | None = None

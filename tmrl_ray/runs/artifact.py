@@ -95,7 +95,7 @@ class Origin(Settings):
     frame_normalization: Literal["01", "iqn"] | None = None
     """01: pixels / 255. iqn: (pixels - 128) / 128, as the network has it. None: not known."""
     observation: str | None = None
-    """Hash of the layout of the floats, ``Layout.hash``; None: it sees none, or not known."""
+    """``ObservationLayout.hash`` of the floats; None: it sees none, or not known."""
     decision_period_ms: PositiveInt | None = None
     """Between two actions of the history that it sees; None: it sees none, or not known."""
     data_fingerprint: str | None = None
