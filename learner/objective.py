@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from learner.imitation import imitation_losses
 from tmrl_ray.config.learner import LearnerSettings, MunchausenSettings
 from tmrl_ray.experience.batches import Batch
 from tmrl_ray.iqn import losses
@@ -77,8 +78,19 @@ class Losses:
     def __init__(self, settings: LearnerSettings) -> None:
         self._settings = settings
 
-    def __call__(self, online: IQN, target: IQN, batch: Batch, quantiles: Quantiles, averages: Averages) -> Objective:
-        """Return the loss of ``online`` on ``batch``, with ``target`` telling what comes next."""
+    def __call__(  # noqa: PLR0913 - both networks, and all that a loss depends on
+        self,
+        online: IQN,
+        target: IQN,
+        batch: Batch,
+        quantiles: Quantiles,
+        averages: Averages,
+        imitation_weight: Tensor | None = None,
+    ) -> Objective:
+        """Return the loss of ``online`` on ``batch``, with ``target`` telling what comes next.
+
+        ``imitation_weight`` () is that of the loss on demonstrations; None: there is no such loss now.
+        """
         settings = self._settings
         with torch.no_grad():
             if settings.munchausen is None:
@@ -102,11 +114,23 @@ class Losses:
             )
             scaled = each * scale
         weighted = scaled * batch.weights
+        if settings.imitation is not None and imitation_weight is not None and batch.expert_actions is not None:
+            asked = self._target_values(target, batch, quantiles) if settings.imitation.q_filter else None
+            copying, told = imitation_losses(settings.imitation, values, batch.expert_actions, asked)
+            weighted = weighted + imitation_weight * copying
+            extra = extra | told | {"imitation_weight": imitation_weight}
         loss = weighted.sum() if settings.loss == "sum" else weighted.mean()
         with torch.no_grad():
             td_errors = targets.mean(dim=1) - own.mean(dim=1)
             figures = _figures(each, scaled, values, own, targets, td_errors) | extra
         return Objective(loss, td_errors, Averages(typical, clamped, gap), figures)
+
+    @torch.no_grad()
+    def _target_values(self, target: IQN, batch: Batch, quantiles: Quantiles) -> Tensor:
+        """Return what the target network says where a transition begins (B, M, A)."""
+        with self._autocast(batch):
+            values: Tensor = target(batch.frames, batch.floats, quantiles.choice)
+        return values
 
     def _autocast(self, batch: Batch) -> torch.autocast:
         dtype = AUTOCAST.get(self._settings.precision)
