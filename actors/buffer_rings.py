@@ -13,13 +13,14 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors.durable_limiter import make_file
 from tmrl_ray.config.replay import ReplaySettings
 from tmrl_ray.errors import RingError
 from tmrl_ray.experience.chunk import ChunkFormat
 from tmrl_ray.experience.chunk_records import Counters
 from tmrl_ray.experience.memory import MemoryBill, RingSize, bytes_needed, ring_directory
 from tmrl_ray.experience.ring import Ring
-from tmrl_ray.experience.ring_files import WriterLock
+from tmrl_ray.experience.ring_files import WriterLock, no_room
 from tmrl_ray.process_identity import ProcessIdentity
 from tmrl_ray.runs.disk import Disk, replace_file
 
@@ -119,7 +120,13 @@ class RunRings:
         """
         setup, counters = self._setup, Counters(env_steps, incarnations=self._made * INCARNATIONS_APART)
         directory = self._directory(EXPERIENCE)
-        return Ring.create(directory, setup.format, setup.size, run=setup.run, owner=setup.owner, counters=counters)
+        ring = Ring.create(directory, setup.format, setup.size, run=setup.run, owner=setup.owner, counters=counters)
+        try:
+            make_file(ring)
+        except OSError as error:
+            ring.remove()
+            raise no_room(setup.memory_bill().total_bytes, directory, error) from error
+        return ring
 
     def settle(self, ring: Ring) -> None:
         """Note that a ring is the run's.

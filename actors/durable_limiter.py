@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from tmrl_ray.experience.chunk_records import Record
 from tmrl_ray.experience.limiter import Pace, RateLimiter
+from tmrl_ray.experience.memory import reserve
 from tmrl_ray.experience.ring import TRAIN, Ring
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         with path.open("a+b") as file:
-            file.truncate(2 * _SLOT_BYTES)
+            reserve(file.fileno(), 2 * _SLOT_BYTES)
             self._map = mmap.mmap(file.fileno(), 2 * _SLOT_BYTES)
 
     def read(self) -> _Saved | None:
@@ -60,6 +61,15 @@ class _File:
         (crc,) = _CRC.unpack_from(self._map, start + _STATE.size)
         saved = _Saved(*_STATE.unpack(packed))
         return saved if crc == zlib.crc32(packed) and saved.number > 0 else None
+
+
+def make_file(ring: Ring) -> None:
+    """Take the room for the counters beside a new ring.
+
+    Raises:
+        OSError: there is none.
+    """
+    _File(ring.directory / FILE)
 
 
 class DurableLimiter:

@@ -16,7 +16,6 @@ import shutil
 import threading
 import uuid
 from collections import deque
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,7 +115,7 @@ class Ring(RingReader):
         ring = cls(files, format, writer)
         ring._log.live_rows = size.capacity_rows
         ring._write(Record(1, Kind.START, 0, *(counters or Counters())))
-        description.write(directory)  # only now is it whole
+        files.complete(writer)
         return ring
 
     @classmethod
@@ -148,8 +147,7 @@ class Ring(RingReader):
         except RingError:
             writer.release()
             raise
-        files.description = replace(files.description, owner=owner or ProcessIdentity.of(psutil.Process()))
-        files.description.write(directory)
+        files.note_owner(owner or ProcessIdentity.of(psutil.Process()))
         return ring
 
     @property

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import math
 import mmap
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from tmrl_ray.experience.chunk_records import RECORD_BYTES, STATE_WORDS
 from tmrl_ray.experience.columns import Array
 from tmrl_ray.experience.memory import reserve
 from tmrl_ray.process_identity import ProcessIdentity
+
+log = logging.getLogger(__name__)
 
 RING_VERSION = 1
 LOCK_FILE = "lock"
@@ -80,14 +83,22 @@ class Description:
             raise RingError(f"{path} does not describe a ring: {error!r}", hint=_NEW_RING) from error
 
     def write(self, directory: Path) -> None:
-        """Write it into ``directory``, whole or not at all."""
+        """Write it into ``directory``, whole or not at all.
+
+        Raises:
+            OSError: it could not be written; the one that was there still is.
+        """
         path = directory / _DESCRIPTION
         partial = path.with_suffix(".partial")
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(asdict(self), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        try:
+            with partial.open("w", encoding="utf-8") as file:
+                json.dump(asdict(self), file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
 
     def check(self, directory: Path, format: ChunkFormat) -> None:
         """See that the ring holds chunks of ``format``.
@@ -160,7 +171,7 @@ class RingFiles:
 
     @classmethod
     def create(cls, directory: Path, description: Description, format: ChunkFormat) -> tuple[RingFiles, WriterLock]:
-        """Make the files, reserve all of their memory and touch each page of it; the description is still to write.
+        """Make the files, reserve all of their memory and touch each page of it; ``complete`` them next.
 
         Raises:
             RingError: there is a ring already.
@@ -182,10 +193,7 @@ class RingFiles:
             lock.release()
             shutil.rmtree(directory)
             total = sum(part.size_bytes for part in _parts(description, format))
-            raise InvalidInputError(
-                f"cannot reserve {total:,} bytes for a ring in {directory.parent}: {error}",
-                hint="Lower the capacity of the experience, or give it a folder on a disk with more room.",
-            ) from error
+            raise no_room(total, directory, error) from error
         for array in files._arrays():
             _touch(array)
         return files, lock
@@ -201,8 +209,38 @@ class RingFiles:
         description.check(directory, format)
         return cls(directory, description, format, writable=writable)
 
+    def complete(self, lock: WriterLock) -> None:
+        """Write the description of new files: only now is the ring whole.
+
+        Raises:
+            InvalidInputError: there is not enough room; nothing is left behind.
+        """
+        try:
+            self.description.write(self.directory)
+        except OSError as error:
+            lock.release()
+            shutil.rmtree(self.directory)
+            total = sum(array.nbytes for array in self._arrays())
+            raise no_room(total, self.directory, error) from error
+
+    def note_owner(self, owner: ProcessIdentity) -> None:
+        """Write down the process without which nobody needs the ring any more, if there is room for that."""
+        self.description = replace(self.description, owner=owner)
+        try:
+            self.description.write(self.directory)
+        except OSError as error:  # the writer's lock keeps it from being taken for left over
+            log.warning("cannot note who owns the ring in %s now: %s", self.directory, error)
+
     def _arrays(self) -> Iterator[Array]:
         yield from (*self.columns.values(), self.generations, self.priorities, self.records, self.state)
+
+
+def no_room(size_bytes: int, directory: Path, error: OSError) -> InvalidInputError:
+    """Return the error of a ring that could not be made in ``directory``."""
+    return InvalidInputError(
+        f"cannot reserve {size_bytes:,} bytes for a ring in {directory.parent}: {error}",
+        hint="Lower the capacity of the experience, or give it a folder on a disk with more room.",
+    )
 
 
 def _parts(description: Description, format: ChunkFormat) -> Iterator[_Part]:

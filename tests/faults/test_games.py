@@ -1,0 +1,195 @@
+"""Games that die, hang or talk nonsense under real collectors, which start them as processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from actors.collector import Collector
+from actors.collector_pool import CollectorPool, Member, PoolPolicy
+from actors.messages import Heartbeat
+from actors.remote.calls import end_actor, wait_until_up
+from actors.remote.collector import RayCollectors
+from actors.remote.replay import PEER, ReplayClient, start_replay
+from actors.remote.weights import start_weight_store
+from tests.actors.remote_parts import kill_process
+from tests.faults.conftest import Recovery
+from tests.faults.journal import Journal
+from tests.faults.journalled_client import JournalledClient
+from tests.faults.parts import PATIENCE_S, cluster, eventually
+from tmrl_ray import cluster as composition
+from tmrl_ray.config.collector import CollectorSettings
+from tmrl_ray.config.game import ConnectionSettings, GameSettings, LaunchSettings, Patience
+from tmrl_ray.config.network import NetworkSettings
+from tmrl_ray.config.replay import ReplaySettings, WindowSettings
+from tmrl_ray.config.run import RunConfig
+from tmrl_ray.experience.ring_reader import RingReader
+from tmrl_ray.game.launch import free_port, simulator_launch
+from tmrl_ray.game.process import GameRecord, recorded_games
+from tmrl_ray.training import Training
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+ANSWER_S = 3.0
+"""How long a game may take for an answer in these tests."""
+
+
+def config_of(*options: str) -> RunConfig:
+    """Blind races in simulators that are processes of their own, as a real game is."""
+    launch = LaunchSettings(command=simulator_launch(1, *options).command, ready_s=PATIENCE_S)
+    return RunConfig(
+        game=GameSettings(frame_size=None),
+        connection=ConnectionSettings(port=free_port(), launch=launch, patience=Patience(answer_s=ANSWER_S)),
+        network=NetworkSettings(float_hidden=16, head_hidden=16, quantile_embedding=8),
+        replay=ReplaySettings(
+            windows=(WindowSettings(rows=120_000, learn_start_rows=512),), samples_per_insert=None, test_every=None
+        ),
+        collector=CollectorSettings(flush_s=0.2, reply_s=10.0),
+    )
+
+
+def make_collectors(config: RunConfig, run: str, journal: Path, member: int) -> list[Collector]:
+    """The product's collectors, with a journal."""
+    JournalledClient.journal = Journal(journal, Training.of(config).format)
+    composition.ReplayClient = JournalledClient  # type: ignore[misc]
+    return composition.make_collectors(config, run, member)
+
+
+class Playing:
+    """A pool of collectors with real game processes, and their buffer."""
+
+    def __init__(self, run: str, folder: Path, state_dir: Path, config: RunConfig) -> None:
+        self.training = Training.of(config)
+        self.state_dir = state_dir
+        setup = self.training.buffer_setup(run, folder)
+        self.actors = [start_replay(run, setup), start_weight_store(run)]
+        wait_until_up(self.actors[0], PEER)
+        self.replay = ReplayClient(self.actors[0])
+        self.journal = Journal(folder / "journal", self.training.format)
+        make = partial(make_collectors, config, run, self.journal.folder)
+        self.host = RayCollectors(run, make, num_cpus=0.1, forget=self.replay.forget)
+        self.pool = CollectorPool(self.host, PoolPolicy(first_pause_s=0.2))
+
+    def members(self) -> list[Member]:
+        self.pool.reconcile()
+        return self.pool.members()
+
+    def beats(self) -> dict[int, Heartbeat]:
+        return {beat.collector: beat for member in self.members() for beat in member.heartbeats}
+
+    def game_of(self, collector: int) -> GameRecord:
+        """What was written down about the start of a collector's game."""
+        port = self.training.config.connection.port + 1 + collector
+        (record,) = [each for each in recorded_games(self.state_dir) if each.port == port]
+        return record
+
+    def drives(self, collector: int, env_steps: int) -> bool:
+        beats = self.beats()
+        return collector in beats and beats[collector].env_steps > env_steps
+
+    def close(self) -> None:
+        """Drain all, and see that every row arrived once and no game is left."""
+        self.pool.scale(0)
+        eventually(lambda: self.members() == [])
+        ring = RingReader.attach(self.replay.ring().directory, self.training.format)
+        account = self.journal.check(ring)
+        assert len(account.acknowledged) == len(account.sent)
+        eventually(lambda: recorded_games(self.state_dir) == [])
+        self.replay.remove()
+        for actor in self.actors:
+            end_actor(actor)
+
+
+@pytest.fixture(scope="module")
+def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the games of these tests are written down, and the cluster that they run in."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XDG_STATE_HOME", str(folder))
+        with cluster():
+            yield folder / "tmrl_ray" / "games"
+
+
+@pytest.fixture(scope="module")
+def two(state_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Playing]:
+    """Two collectors, each with a game, that drive."""
+    playing = Playing("games", tmp_path_factory.mktemp("two"), state_dir, config_of())
+    playing.pool.scale(2)
+    eventually(lambda: playing.drives(0, 20) and playing.drives(1, 20))
+    yield playing
+    playing.close()
+
+
+def test_row_1_a_game_that_dies_costs_one_race_and_a_relaunch(two: Playing, recovery: Recovery) -> None:
+    """Game process dies: the race's unsent tail is lost, the game is launched again, others drive on; 30 s."""
+    before, game = two.beats(), two.game_of(0)
+    recovery.begin()
+    for process in game.members():
+        process.kill()
+    eventually(
+        lambda: two.drives(0, before[0].env_steps + 100) and two.beats()[0].game_losses == 1, within_s=PATIENCE_S
+    )
+    recovery.end()
+    after = two.beats()
+    assert (after[0].incarnation, after[1].incarnation) == (before[0].incarnation, before[1].incarnation)
+    assert after[1].env_steps > before[1].env_steps
+    assert after[1].game_losses == before[1].game_losses
+    assert two.game_of(0).token != game.token
+    assert game.members() == []
+
+
+@pytest.mark.faults
+def test_row_2_a_game_that_hangs_is_killed_and_launched_again(two: Playing, recovery: Recovery) -> None:
+    """Game hangs without an exception: the deadline of a step ends it, kill and relaunch; deadline + 30 s."""
+    before, game = two.beats(), two.game_of(1)
+    assert game.process is not None
+    recovery.begin()
+    os.kill(game.process.pid, signal.SIGSTOP)
+    eventually(lambda: two.drives(1, before[1].env_steps + 100) and two.beats()[1].game_losses == 1)
+    recovery.end()
+    assert f"kept us waiting {ANSWER_S:g} s" in two.beats()[1].reason
+    assert not psutil.pid_exists(game.process.pid)
+    assert two.beats()[0].game_losses == before[0].game_losses
+
+
+def test_row_4_a_killed_collector_is_replaced_and_its_game_does_not_outlive_it(
+    two: Playing, recovery: Recovery
+) -> None:
+    """Collector SIGKILL: started again, its orphaned game reaped, sequences go on in a new incarnation; 10 s."""
+    before, game = two.beats(), two.game_of(0)
+    recovery.begin()
+    kill_process(two.host.actor(0))
+    eventually(lambda: two.drives(0, 100) and two.beats()[0].incarnation > before[1].incarnation)
+    recovery.end()
+    after = two.beats()
+    assert after[0].incarnation > max(before[0].incarnation, before[1].incarnation)
+    assert after[1].incarnation == before[1].incarnation
+    assert [member.restarts for member in two.members()] == [1, 0]
+    assert game.members() == []
+    assert two.game_of(0).token != game.token
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("fault", ["garbage@700", "short_frame@700", "exit@700"])
+def test_row_3_nonsense_from_a_game_never_reaches_the_ring(
+    fault: str, state_dir: Path, tmp_path: Path, recovery: Recovery
+) -> None:
+    """Garbage, short reads: the race is given up, the connection or game replaced; nothing of it becomes a row."""
+    seeing: dict[str, Any] = {"game": GameSettings(frame_size=(20, 16))} if fault.startswith("short") else {}
+    playing = Playing(
+        f"garbage-{fault.partition('@')[0]}", tmp_path, state_dir, config_of("--fault", fault).replace(**seeing)
+    )
+    recovery.begin()
+    playing.pool.scale(1)
+    eventually(lambda: playing.beats() and playing.beats()[0].game_losses >= 2)
+    recovery.end()
+    assert playing.beats()[0].reason
+    assert playing.replay.stats().malformed_chunks == 0
+    playing.close()
