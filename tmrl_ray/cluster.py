@@ -44,6 +44,7 @@ from actors.remote.replay import PEER as REPLAY_PEER
 from actors.remote.replay import ReplayClient, start_replay
 from actors.remote.weights import PART as WEIGHTS
 from actors.remote.weights import WeightClient, start_weight_store
+from tmrl_ray.cluster_access import join_cluster
 from tmrl_ray.config.run import RunConfig
 from tmrl_ray.errors import NotSavedError, PeerUnavailableError
 from tmrl_ray.learner_keeper import LearnerKeeper
@@ -89,13 +90,17 @@ def connected(training: Training, address: str | None = None, **options: Any) ->
         training: what the run is made of.
         address: of a running cluster, or auto; None: one is started here and ended again.
         options: of ``ray.init`` beside these.
+
+    Raises:
+        ClusterError: the running cluster cannot be joined; the message says what to do.
     """
     collector = training.config.collector
-    own: dict[str, Any] = {}
     if address is None:
         games = max(LOCAL_GAMES, collector.count * collector.games + 1)
         own = {"resources": {"game": games}, "object_store_memory": OBJECT_STORE_BYTES}
-    ray.init(address=address or "local", namespace=NAMESPACE, **{**own, **options})
+        ray.init(address="local", namespace=NAMESPACE, **{**own, **options})
+    else:
+        join_cluster(address, namespace=NAMESPACE, **options)
     try:
         yield
     finally:
@@ -120,17 +125,24 @@ class ClusterRun:
         self._store = store
         self._ended = self._stopping = False
         parts = {} if checkpoint is None else checkpoint.parts
-        here = {"scheduling_strategy": NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), False)}
+        node = ray.get_runtime_context().get_node_id()
+        here = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
+        # A machine without games has the evaluator elsewhere, where the best races are kept then.
+        near = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
         setup = replace(training.buffer_setup(run.uuid, run.path), owner=ProcessIdentity.of(psutil.Process()))
         self._actors = [start_replay(run.name, setup, parts.get("experience"), **here), start_weight_store(run.name)]
         wait_until_up(self._actors[0], REPLAY_PEER)
         self.replay = ReplayClient(self._actors[0])
         self.weights = WeightClient(self._actors[1])
         self.learner = LearnerKeeper(config, run.name, device_of(config.training.device), self._newest_learner, here)
-        self._actors.append(start_evaluator(run.name, partial(make_evaluator, config, run.name, run.best), **here))
+        self._actors.append(start_evaluator(run.name, partial(make_evaluator, config, run.name, run.best), **near))
         self._evaluator = EvaluatorClient(self._actors[2])
         self.collectors = RayCollectors(
-            run.name, partial(make_collectors, config, run.name), games=config.collector.games, forget=self._forget
+            run.name,
+            partial(make_collectors, config, run.name),
+            games=config.collector.games,
+            forget=self._forget,
+            num_gpus=config.collector.gpus,
         )
         self.pool = CollectorPool(self.collectors)
         self.pool.scale(config.collector.count)
@@ -299,22 +311,22 @@ class ClusterRun:
 
 def make_collectors(config: RunConfig, run: str, member: int) -> list[Collector]:
     """Return the collectors of a member of the pool, in its process."""
-    training, games = Training.of(config), config.collector.games
-    driving = training.driving()
-    weights = WeightClient(find_actor(run, WEIGHTS))
+    training, settings = Training.of(config), config.collector
+    replay, weights = find_actor(run, REPLAY), WeightClient(find_actor(run, WEIGHTS))
+    if settings.compress is None:
+        sink = ReplayClient.connect(replay, training.format)
+    else:
+        sink = ReplayClient(replay, compress=settings.compress)
+    driving = training.driving(device_of(settings.device, setting="collector.device"))
     return [
         Collector(
             number,
-            config.collector,
+            settings,
             driving,
-            CollectorPorts(
-                training.game_keeper(number),
-                ReplayClient.connect(find_actor(run, REPLAY), training.format),
-                weights,
-            ),
+            CollectorPorts(training.game_keeper(number), sink, weights),
             run_seed=config.training.seed,
         )
-        for number in range(member * games, (member + 1) * games)
+        for number in range(member * settings.games, (member + 1) * settings.games)
     ]
 
 

@@ -10,7 +10,9 @@
     │   ├── GbxError             a .Challenge.Gbx or .Replay.Gbx file
     │   ├── ScriptError          a TMInterface inputs script
     │   ├── StateError           the bytes of a simulation state
-    │   └── RunError             the folder of a run: the message says what to type
+    │   ├── DatasetError         recorded races, or a cache that cannot be made of them
+    │   ├── RunError             the folder of a run: the message says what to type
+    │   └── ClusterError         a Ray cluster that cannot be joined as things are
     ├── DataError                what another process of ours handed over, or left behind, cannot be used
     │   ├── ChunkError             experience of a collector: refuse it and go on
     │   ├── RingError              a ring of experience: do not attach to it, fill a new one from a checkpoint
@@ -77,8 +79,16 @@ class StateError(InvalidInputError):
     """Bytes are not a simulation state."""
 
 
+class DatasetError(InvalidInputError):
+    """Recorded races are not there, are damaged, or cannot be used for what is asked of them."""
+
+
 class RunError(InvalidInputError):
     """The folder of a run is not there, is there already, or is in use."""
+
+
+class ClusterError(InvalidInputError):
+    """A Ray cluster cannot be joined: it is not there, has another version, or does not take our token."""
 
 
 class DataError(TmrlError):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -149,13 +151,16 @@ class Training:
         source = source_of(connection, 0 if collector is None else 1 + collector)
         return GameSupervisor(source, config.game, patience=connection.patience, player=connection.player)
 
-    def policy(self, seed: int, *, draw_quantiles: bool = True) -> IQNPolicy:
+    def policy(
+        self, seed: int, *, draw_quantiles: bool = True, device: torch.device | Literal["cpu"] = "cpu"
+    ) -> IQNPolicy:
         """Return a policy, with weights that nobody trained yet."""
-        return IQNPolicy(self.config.network, self.io, seed=seed, draw_quantiles=draw_quantiles)
+        return IQNPolicy(self.config.network, self.io, seed=seed, draw_quantiles=draw_quantiles, device=device)
 
-    def driving(self) -> Driving:
-        """Return what collectors drive."""
-        return Driving(self.courses, self.observation, self.config.cut_offs, self.policy, self.format)
+    def driving(self, device: torch.device | Literal["cpu"] = "cpu") -> Driving:
+        """Return what collectors drive, and where they work out their decisions."""
+        policy = partial(self.policy, device=device)
+        return Driving(self.courses, self.observation, self.config.cut_offs, policy, self.format)
 
     def update(self, device: torch.device) -> LearnerUpdate:
         """Return what learns from batches, with a new network."""
@@ -195,8 +200,8 @@ def course_of(entry: MapEntry, config: RunConfig) -> Course:
     return Course(entry, line_of_track(load_track(entry.map), config.line))
 
 
-def device_of(name: str) -> torch.device:
-    """Return the device that a configuration names; auto: a CUDA device if there is one.
+def device_of(name: str, *, setting: str = "training.device") -> torch.device:
+    """Return the device that a setting names; auto: a CUDA device if there is one.
 
     Raises:
         ConfigError: there is no such device.
@@ -208,7 +213,7 @@ def device_of(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f"training.device: {name} cannot be used here: {error}", hint="Use auto, cpu, or cuda where there is one."
+            f"{setting}: {name} cannot be used here: {error}", hint="Use auto, cpu, or cuda where there is one."
         ) from error
     return device
 

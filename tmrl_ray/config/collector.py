@@ -69,6 +69,10 @@ class CollectorSettings(Settings):
     """How many there are at first; may be changed while the run goes on."""
     games: PositiveInt = 1
     """Games in each, driven at the same time."""
+    device: str = "cpu"
+    """Where collectors work out their decisions: cpu, or cuda with a share of a GPU in ``gpus``."""
+    gpus: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of a GPU that each reserves on a cluster: 0.1 lets ten of them use one."""
     exploration: ExplorationSettings = ExplorationSettings()
     """How they explore."""
     starts: StartSettings = StartSettings()
@@ -82,5 +86,13 @@ class CollectorSettings(Settings):
     """What was seen is sent after this time at the latest; null: only with 256 decisions, or when the race ends."""
     reply_s: PositiveFloat = 30.0
     """After this time without an answer of the buffer, experience is sent again, which does no harm."""
+    compress: bool | None = None
+    """Whether what was seen travels compressed; null: to a buffer on another machine only."""
     fetch_s: PositiveFloat = 10.0
     """How long a race waits for newer weights before it starts with those that are there."""
+
+    @model_validator(mode="after")
+    def _share_of_a_gpu(self) -> Self:
+        if self.gpus and self.device == "cpu":
+            raise ValueError("a share of a GPU is reserved that nobody would use: set device: cuda, or gpus: 0")
+        return self
