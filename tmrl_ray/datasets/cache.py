@@ -229,8 +229,9 @@ class RaceCache:
             labelled = rows if target == "current_tick" else rows + (rows + 1 < len(self))
             fits &= self._decided(labelled) & (self.targets(rows, target) != NO_LABEL)
         if with_floats:
-            fits &= np.isfinite(self.floats[rows]).all(axis=1) if self.has_floats else False
-        return rows[fits]
+            fits &= self._floats_known(rows)
+        ends: Rows = rows[fits]
+        return ends
 
     def window_rows(self, ends: Rows, stack: int, every: int = 1) -> Rows:
         """Return the rows (B, C) of the windows that end at ``ends`` (B,), oldest first."""
@@ -268,6 +269,12 @@ class RaceCache:
     def _decided(self, rows: Rows) -> NDArray[np.bool_]:
         """Return whether something was still decided at each row: not so at the last frame, of the finish."""
         return self.times_ms[rows] < TICK_MS * self._race_ticks[self._race_of_row[rows]]
+
+    def _floats_known(self, rows: Rows) -> NDArray[np.bool_]:
+        if not self.has_floats:
+            return np.zeros(len(rows), bool)
+        known: NDArray[np.bool_] = np.all(np.isfinite(self.floats[rows]), axis=1)
+        return known
 
     def _race_chosen(self, races: Iterable[int] | None) -> NDArray[np.bool_]:
         chosen = np.full(len(self.races), races is None)
