@@ -19,6 +19,7 @@ def exploration_at(settings: ExplorationSettings, env_steps: int, collector: int
     boltzmann = factor * settings.epsilon_boltzmann.at(env_steps, speed=settings.schedule_speed)
     return Exploration(
         epsilon=epsilon,
+        hold=settings.hold,
         epsilon_boltzmann=min(1.0 - epsilon, boltzmann),
         boltzmann_noise=settings.boltzmann_noise,
         noisy_layers=settings.noisy_layers,

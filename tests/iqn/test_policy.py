@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ def test_one_seed_gives_one_race() -> None:
 def test_chance_goes_on_from_a_saved_state() -> None:
     policy, resumed = policy_of(), policy_of()
     for each in (policy, resumed):
-        each.exploration = Exploration(epsilon=0.5)
+        each.exploration = Exploration(epsilon=0.5, hold=3.0)
     decisions(policy, 5)
     resumed.load_state_dict(json.loads(json.dumps(policy.state_dict())))
     assert [d.action for d in decisions(policy, 31)] == [d.action for d in decisions(resumed, 31)]
@@ -104,6 +105,19 @@ def test_epsilon_is_the_probability_of_an_action_by_chance() -> None:
     expected = np.full(ACTIONS, 0.2) + 0.4 * (np.arange(ACTIONS) == best.argmax())
     assert counts == pytest.approx(expected, abs=0.04)
     assert all(d.greedy == (d.action == best.argmax()) for d in race)
+
+
+def test_an_action_by_chance_is_held() -> None:
+    policy = policy_of(draw_quantiles=False)
+    best = decisions(policy, 1)[0].action
+    policy.exploration = Exploration(epsilon=0.3, hold=5.0)
+    actions = [d.action for d in decisions(policy, 5003)]
+    stretches = [len(list(same)) for action, same in groupby(actions) if action != best]
+    assert np.mean([action != best for action in actions]) == pytest.approx(0.3 * (ACTIONS - 1) / ACTIONS, abs=0.04)
+    # two in a row are the same with probability 1 / ACTIONS
+    begins = 0.3 / (0.3 + 5.0 * 0.7)
+    same_again = (1 - 0.8) * begins / ACTIONS
+    assert np.mean(stretches) == pytest.approx(1 / (1 - 0.8 - same_again), rel=0.1)
 
 
 def test_boltzmann_noise_is_in_units_of_the_return() -> None:

@@ -86,14 +86,14 @@ def test_what_is_linesights_own() -> None:
     assert learner.optimiser.weight_decay == 0.02
 
 
-def test_two_cores_is_what_the_pilot_learned_with() -> None:
+def test_two_cores_is_small_and_learns_often() -> None:
     config = preset("two_cores")
-    learner = config.learner
+    learner, replay = config.learner, config.replay
     assert config.network == NetworkSettings(head_hidden=128)
+    assert parameters_of(config) == 308_381
     assert (learner.batch_size, learner.quantiles, learner.discount.at(0)) == (128, 8, 0.99)
-    assert learner.target.rate == 0.01
     assert learner.target.interval_samples == learner.batch_size
-    assert learner.optimiser.kind == "radam"
+    assert replay.samples_per_insert == 8 and replay.mini_race is None
     assert [value for _, value in learner.optimiser.learning_rate.points] == [1e-3, 3e-4, 1e-4]
 
 

@@ -19,9 +19,12 @@ class ExplorationSettings(Settings):
     epsilon: ScheduleSettings = ScheduleSettings(
         kind="log_linear", points=((0, 1.0), (50_000, 1.0), (300_000, 0.1), (3_000_000, 0.03))
     )
-    """Probability of an action by chance."""
+    """Share of the decisions that are left to chance."""
+    hold: Annotated[float, Field(ge=1)] = 1.0
+    """For how many decisions an action by chance is held, on average, its length drawn geometrically (temporally
+    extended epsilon-greedy, Dabney et al. 2021): single decisions hardly move a car."""
     epsilon_boltzmann: ScheduleSettings = ScheduleSettings(kind="log_linear", points=((0, 0.15), (3_000_000, 0.03)))
-    """Probability of the best action by values to which noise was added."""
+    """Share of the best action by values to which noise was added."""
     boltzmann_noise: NonNegativeFloat = 0.01
     """Standard deviation of that noise, in units of the return."""
     multipliers: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (1.0,)

@@ -32,9 +32,11 @@ class Exploration:
     """How a policy strays from what it holds for the best; the default is not at all."""
 
     epsilon: float = 0.0
-    """Probability of an action by chance."""
+    """Share of the decisions that are left to chance."""
+    hold: float = 1.0
+    """For how many decisions an action by chance is held, on average."""
     epsilon_boltzmann: float = 0.0
-    """Probability of the best action by values to which noise was added; with ``epsilon`` at most 1."""
+    """Share of the best action by values to which noise was added; with ``epsilon`` at most 1."""
     boltzmann_noise: float = 0.01
     """Standard deviation of that noise, in units of the return."""
     noisy_layers: bool = False
@@ -112,6 +114,7 @@ class IQNPolicy:
         self._rng = np.random.default_rng(seed)
         self._strata = np.arange(quantiles // 2, dtype=np.float32)
         self._draw_quantiles = draw_quantiles
+        self._held: int | None = None
         size = io.frame_size
         self._floats = np.empty((1, len(io.mean)), dtype=np.float32)
         self._stack = None if size is None else FrameStack(settings.frame_stack, size)
@@ -142,6 +145,7 @@ class IQNPolicy:
         """Forget what was seen and draw new noise for noisy layers: a race begins."""
         if self._stack is not None:
             self._stack.reset()
+        self._held = None
         self._draw_noise()
 
     @torch.inference_mode()
@@ -168,11 +172,11 @@ class IQNPolicy:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of what is left to chance, JSON-able; weights and exploration are their owner's."""
-        return {"rng": self._rng.bit_generator.state}
+        return {"rng": self._rng.bit_generator.state, "held": self._held}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on with chance where :meth:`state_dict` was taken."""
-        self._rng.bit_generator.state = state["rng"]
+        self._rng.bit_generator.state, self._held = state["rng"], state["held"]
 
     def _frames_of(self, frame: NDArray[np.uint8] | None) -> Tensor:
         if frame is None or self._stack is None:
@@ -188,10 +192,17 @@ class IQNPolicy:
 
     def _explore(self, values: NDArray[np.float32], best: int, mixed: Tensor) -> int:
         exploration = self.exploration
-        draw = self._rng.random() if exploration.epsilon or exploration.epsilon_boltzmann else 1.0
-        if draw < exploration.epsilon:
-            return int(self._rng.integers(len(values)))
-        if draw < exploration.epsilon + exploration.epsilon_boltzmann:
+        epsilon, hold = exploration.epsilon, exploration.hold
+        if self._held is not None and self._rng.random() < 1.0 - 1.0 / hold:
+            return self._held
+        self._held = None
+        draw = self._rng.random() if epsilon or exploration.epsilon_boltzmann else 1.0
+        begins = epsilon / (epsilon + hold * (1.0 - epsilon))  # makes ``epsilon`` the share of all decisions
+        if draw < begins:
+            action = int(self._rng.integers(len(values)))
+            self._held = action if hold > 1.0 else None
+            return action
+        if draw < begins + exploration.epsilon_boltzmann:
             noise = self._rng.standard_normal(len(values), dtype=np.float32)
             return int((values + np.float32(exploration.boltzmann_noise) * noise).argmax())
         if exploration.noisy_layers:
