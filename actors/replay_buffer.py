@@ -164,7 +164,7 @@ class ReplayBuffer:
             with self._counting:
                 self._pacer.allow_extra(request.extra_samples)
         uuid, env_steps = self.ring.uuid, self.ring.counters.env_steps
-        experts = 0 if self.demonstrations is None else self.demonstrations.samples_of(request.batch_size)
+        experts = self._expert_samples(request.batch_size, env_steps)
         own = request.batch_size - experts
         samples = request.batches * own
         if samples > self.setup.max_draw:
@@ -267,6 +267,10 @@ class ReplayBuffer:
         """Remove the rings: the run has ended, and its checkpoint is what is left."""
         for ring in self._all_rings():
             ring.remove()
+
+    def _expert_samples(self, batch_size: int, env_steps: int) -> int:
+        """Return how many samples of a batch are demonstrations."""
+        return 0 if self.demonstrations is None else self.demonstrations.samples_of(batch_size, env_steps=env_steps)
 
     def _use(self, ring: Ring) -> None:
         """Draw from a ring, and count what it holds."""

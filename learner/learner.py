@@ -138,7 +138,7 @@ class Learner:
         self._below_clock = priorities_below_clock
         self._question: Question | None = None  # until it is answered
         self._asked: Future[Drawn] | None = None
-        self._untold: list[tuple[StepReport, Tensor]] = []  # with the clocks of the batch
+        self._untold: list[tuple[StepReport, Tensor]] = []  # with the clocks of the collectors' rows
         self._extra_samples = 0
         self._reports: deque[StepReport] = deque(maxlen=MOST_REPORTS)
         self._copies: deque[torch.cuda.Event] = deque()
@@ -264,7 +264,8 @@ class Learner:
         self._reports.append(report)
         self._extra_samples += report.extra_samples
         if self._prioritised:
-            self._untold.append((report, batch.clock.clone()))
+            own = len(batch) if batch.expert_actions is None else int((batch.expert_actions < 0).sum())
+            self._untold.append((report, batch.clock[:own].clone()))
         if self.update.steps % self._settings.publish_every == 0:
             self.publish()
 
@@ -282,10 +283,12 @@ class Learner:
         return copied
 
     def _priorities(self, report: StepReport, clock: Tensor) -> PriorityUpdate:
+        """Return what is told of the collectors' rows, which come first in a batch and have these clocks (rows,)."""
+        own = len(clock)
         return PriorityUpdate.of(
-            report.indices.cpu().numpy(),
-            report.generations.cpu().numpy(),
-            report.td_errors.float().cpu().numpy(),
+            report.indices[:own].cpu().numpy(),
+            report.generations[:own].cpu().numpy(),
+            report.td_errors[:own].float().cpu().numpy(),
             clock=clock.numpy(),
             below_clock=self._below_clock,
         )

@@ -15,6 +15,7 @@ from tests.experience.journal import JournalledCollector, SentStep
 from tests.experience.races import FORMAT, HISTORY, LOOK_AHEAD, OBSERVATION
 from tmrl_ray.config.race import RewardSettings
 from tmrl_ray.config.replay import AugmentationSettings, PrioritySettings, ShapingSettings
+from tmrl_ray.config.schedule import ScheduleSettings
 from tmrl_ray.errors import InvalidInputError
 from tmrl_ray.experience.batch_builder import BatchBuilder, BatchRecipe
 from tmrl_ray.experience.batches import NO_EXPERT, Batch
@@ -32,6 +33,7 @@ SIZE = RingSize(capacity_rows=709, chunk_rows=13, guard_rows=31)
 WEIGHTS = weight_vector(RewardSettings(per_speed=0.02, neo_slide=0.3, close_to_line=-0.07))
 MINI_RACE = MiniRace(horizon=11, long=5, maximum=2)
 BATCH = 53
+SHARE = ScheduleSettings(points=((0, 0.25), (100, 0.0)))
 CLOCK = OBSERVATION.clock.start
 
 
@@ -282,16 +284,17 @@ def test_all_pictures_of_a_sample_are_shifted_alike(ring: Ring) -> None:
 
 def test_demonstrations_are_a_share_of_each_batch_with_the_experts_actions(ring: Ring, tmp_path: Path) -> None:
     size = RingSize(capacity_rows=256, chunk_rows=13, guard_rows=0)
-    experts = Demonstrations(Ring.create(tmp_path / "experts", FORMAT, size, run="test"), share=0.25, seed=5)
+    experts = Demonstrations(Ring.create(tmp_path / "experts", FORMAT, size, run="test"), share=SHARE, seed=5)
     recipe = BatchRecipe(BATCH, OBSERVATION, augmentation=AugmentationSettings(mirror_share=0.5))
     builder = BatchBuilder(recipe, ring, experts.ring, seed=2)
     sampler = Sampler(ring)
     fill(sampler)
-    assert experts.samples_of(BATCH) == 0
+    assert experts.samples_of(BATCH, env_steps=0) == 0
     expert = JournalledCollector(experts.ring, seed=9, greedy_share=1.0)
     for chunk in expert.race(47) + expert.race(83):
         experts.add(chunk)
-    count = experts.samples_of(BATCH)
+    assert [experts.samples_of(BATCH, env_steps=env_steps) for env_steps in (50, 99, 100)] == [7, 1, 0]
+    count = experts.samples_of(BATCH, env_steps=0)
     assert count == 13
     draw, demonstrations = sampler.draw(3, BATCH - count), experts.draw(3, count)
     assert draw is not None
@@ -312,7 +315,7 @@ def test_demonstrations_are_a_share_of_each_batch_with_the_experts_actions(ring:
 
 def test_demonstrations_are_never_pushed_out(tmp_path: Path) -> None:
     size = RingSize(capacity_rows=256, chunk_rows=64, guard_rows=0)
-    experts = Demonstrations(Ring.create(tmp_path / "experts", FORMAT, size, run="test"), share=0.5)
+    experts = Demonstrations(Ring.create(tmp_path / "experts", FORMAT, size, run="test"), share=SHARE)
     expert, taken = JournalledCollector(experts.ring), []
     for _ in range(2):
         taken += expert.race(101)

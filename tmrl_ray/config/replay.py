@@ -6,6 +6,7 @@ Defaults are those of the public TMNF agents where these exist.
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -91,8 +92,17 @@ class DemonstrationSettings(Settings):
 
     rows: Annotated[int, Field(ge=256)] = 50_000
     """Decisions that there is room for; nothing leaves, what does not fit is refused."""
-    share: Annotated[float, Field(gt=0, lt=1)] = 0.25
-    """Of each batch."""
+    share: ScheduleSettings = ScheduleSettings.constant(0.25)
+    """Of each batch, over env steps, at least 0 and below 1; 0: none."""
+    dataset: Path | None = None
+    """Folder of recorded races, ``<map>/<race>/``: those on the maps of the run are put there when it begins; null:
+    demonstrations come from elsewhere."""
+
+    @model_validator(mode="after")
+    def _share_is_one(self) -> Self:
+        if not all(0 <= share < 1 for _, share in self.share.points):
+            raise ValueError("share must be at least 0 and below 1 at every point")
+        return self
 
 
 class ReplaySettings(Settings):

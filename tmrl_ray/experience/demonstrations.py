@@ -6,6 +6,7 @@ no business of the limiter. What the expert chose at each decision is the row's 
 
 from __future__ import annotations
 
+from tmrl_ray.config.schedule import ScheduleSettings
 from tmrl_ray.errors import InvalidInputError
 from tmrl_ray.experience.chunk import Chunk
 from tmrl_ray.experience.ring import AppendResult, Ring
@@ -17,13 +18,11 @@ class Demonstrations:
 
     Args:
         ring: made with a capacity for all that is to come, and no guard band.
-        share: of each batch, above 0 and below 1.
+        share: of each batch, over env steps, at least 0 and below 1.
         seed: of the draws.
     """
 
-    def __init__(self, ring: Ring, *, share: float, seed: int = 0) -> None:
-        if not 0 < share < 1:
-            raise InvalidInputError(f"demonstrations cannot be {share} of each batch: give a share between 0 and 1")
+    def __init__(self, ring: Ring, *, share: ScheduleSettings, seed: int = 0) -> None:
         self.ring = ring
         self.share = share
         self.sampler = Sampler(ring, seed=seed)
@@ -43,11 +42,15 @@ class Demonstrations:
             )
         return self.sampler.append(chunk)
 
-    def samples_of(self, batch_size: int) -> int:
-        """Return how many samples of a batch are demonstrations: the share, at least one, none while there are none."""
-        if not self.sampler.drawable_rows:
+    def samples_of(self, batch_size: int, *, env_steps: int) -> int:
+        """Return how many samples of a batch are demonstrations after ``env_steps``.
+
+        The share, but at least one; none where it is 0, and while there are none.
+        """
+        share = self.share.at(env_steps)
+        if not share or not self.sampler.drawable_rows:
             return 0
-        return min(batch_size - 1, max(1, round(self.share * batch_size)))
+        return min(batch_size - 1, max(1, round(share * batch_size)))
 
     def draw(self, batches: int, samples: int) -> Draw | None:
         """Draw rows for so many batches, ``samples`` for each; None: there are none."""
