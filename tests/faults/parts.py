@@ -31,22 +31,25 @@ class Trigger:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def arm(self) -> None:
-        """Let the next one who asks misbehave."""
-        self._path.touch()
+    def arm(self, how: str = "") -> None:
+        """Let the next one who asks misbehave, in a way that has a name."""
+        partial = self._path.with_suffix(".partial")
+        partial.write_text(how)
+        partial.rename(self._path)
 
     @property
     def is_armed(self) -> bool:
         """Whether nobody has asked yet."""
         return self._path.exists()
 
-    def fires(self) -> bool:
-        """Return whether it is armed, and disarm it: true for one process only."""
+    def fires(self) -> str | None:
+        """Return how to misbehave, and disarm it; None: it is not armed, or somebody else was faster."""
+        taken = self._path.with_suffix(f".{os.getpid()}")
         try:
-            self._path.unlink()
+            self._path.rename(taken)
         except FileNotFoundError:
-            return False
-        return True
+            return None
+        return taken.read_text()
 
 
 def die() -> None:
