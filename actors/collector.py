@@ -21,16 +21,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 
 import numpy as np
 
+from actors.collector_life import Life, Race
+from actors.collector_meter import CollectorMeter
 from actors.courses import Course, CourseCycle, MapStarts
 from actors.exploration import exploration_at
 from actors.game_keeper import GameKeeper
 from actors.messages import CollectorState, Heartbeat
-from actors.race_report import RaceContext, RaceFigures, RaceReport, report_race
+from actors.race_report import RaceContext, RaceReport, report_race
 from actors.sender import ChunkSender, ExperienceSink
 from actors.stage_times import StageTimes, TimedGame, TimedPolicy
 from actors.weight_fetcher import ActingPolicy, WeightFetcher
@@ -42,9 +44,9 @@ from tmrl_ray.experience.chunk import Chunk, ChunkFormat
 from tmrl_ray.experience.chunk_builder import ChunkBuilder, TdErrors
 from tmrl_ray.game.interface import Game
 from tmrl_ray.iqn.policy import GREEDY, Exploration
-from tmrl_ray.racing.episode import SavedState
 from tmrl_ray.racing.observation_layout import ObservationLayout
-from tmrl_ray.racing.rollout import Rollout, Step, rollout
+from tmrl_ray.racing.rollout import Step, rollout
+from tmrl_ray.runs.meter import Telling
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +77,8 @@ class Ports:
     """Tells seconds."""
     sleep: Callable[[float], None] = time.sleep
     """Waits so many seconds."""
+    stopwatch: Callable[[], float] = time.perf_counter
+    """Tells seconds, for metrics only."""
 
 
 @dataclass(frozen=True)
@@ -95,32 +99,8 @@ class Driving:
     """Fills the TD errors of a chunk; None: they stay unknown."""
 
 
-@dataclass
-class _Race:
-    """A race that is being driven."""
-
-    course: Course
-    context: RaceContext
-    rollout: Rollout
-    start: SavedState | None
-    times: StageTimes
-    waited_before_s: float
-    figures: RaceFigures = field(default_factory=RaceFigures)
-    saved: list[SavedState] = field(default_factory=list)
-
-
 class _Stopped(Exception):
     """It was told to stop."""
-
-
-@dataclass
-class _Life:
-    """What a collector has from its first incarnation on; only the builder changes with each."""
-
-    policy: ActingPolicy
-    fetcher: WeightFetcher
-    builder: ChunkBuilder
-    starts: MapStarts
 
 
 class Collector:
@@ -155,9 +135,10 @@ class Collector:
         self._reports: deque[RaceReport] = deque(maxlen=MOST_REPORTS)
         self._stopping = False
         self._beats = self._races = self._env_steps = 0
+        self._meter = CollectorMeter(number, ports.stopwatch)
         self._waited_s = 0.0
         self._sent_s = 0.0  # when the last chunk was sent, or the race began
-        self._life: _Life | None = None
+        self._life: Life | None = None
         self._turns = self._drive()
 
     def run(self) -> Iterator[Turn]:
@@ -188,6 +169,10 @@ class Collector:
     def take_reports(self) -> list[RaceReport]:
         """Return the reports of races since the last call, the newest ``MOST_REPORTS`` of them. Any thread may."""
         return [self._reports.popleft() for _ in range(len(self._reports))]
+
+    def tell(self) -> Telling:
+        """Return its metrics since the last call. Any thread may ask."""
+        return self._meter.tell(self.heartbeat())
 
     def heartbeat(self) -> Heartbeat:
         """Return how it is. Any thread may ask."""
@@ -227,7 +212,7 @@ class Collector:
         yield from self._drain()
         self.state = ended
 
-    def _enlisted(self) -> Generator[Turn, None, _Life]:
+    def _enlisted(self) -> Generator[Turn, None, Life]:
         """Get an incarnation where there is none, and become it."""
         sender, driving = self._sender, self._driving
         while sender.incarnation is None:
@@ -240,24 +225,33 @@ class Collector:
         if self._life is None:
             seeds = np.random.SeedSequence((self._run_seed, self.number, sender.incarnation)).generate_state(2)
             policy, patience_s, clock = driving.make_policy(int(seeds[0])), self.settings.fetch_s, self._ports.clock
-            fetcher = WeightFetcher(self._ports.weights, policy, self.number, patience_s=patience_s, clock=clock)
-            self._life = _Life(policy, fetcher, builder, MapStarts(self.settings.starts, int(seeds[1])))
+            fetcher = WeightFetcher(
+                self._ports.weights,
+                policy,
+                self.number,
+                patience_s=patience_s,
+                clock=clock,
+                fetched=self._meter.fetched,
+            )
+            self._life = Life(policy, fetcher, builder, MapStarts(self.settings.starts, int(seeds[1])))
         self._life.builder = builder
         return self._life
 
-    def _race(self, life: _Life, course: Course) -> Iterator[Turn]:
+    def _race(self, life: Life, course: Course) -> Iterator[Turn]:
         """Drive a race, if there is a game to drive it in."""
         self.state = CollectorState.STARTING
+        self._meter.activities.begin("starting")
         try:
             game = self._ports.game.game()
             game.load_map(course.entry.map)
             race = self._begin(life, course, game)
             self.state = CollectorState.RACING
+            self._meter.activities.begin("racing")
             yield from self._follow(life, race)
         except GameLostError as error:  # between races, or before the first step: there is nothing to keep
             self._lost(error)
 
-    def _begin(self, life: _Life, course: Course, game: Game) -> _Race:
+    def _begin(self, life: Life, course: Course, game: Game) -> Race:
         entry, policy, driving = course.entry, life.policy, self._driving
         start = life.starts.on(course).draw() if entry.exploration else None
         policy.reset()
@@ -282,9 +276,9 @@ class Collector:
             start=start,
         )
         self._sent_s = self._ports.clock()
-        return _Race(course, context, driven, start, times, self._waited_s)
+        return Race(course, context, driven, start, times, self._waited_s)
 
-    def _follow(self, life: _Life, race: _Race) -> Iterator[Turn]:
+    def _follow(self, life: Life, race: Race) -> Iterator[Turn]:
         """Take in the steps of a race and its end."""
         context, starts, times = race.context, life.starts.on(race.course), race.times
         version = context.first_version
@@ -302,6 +296,7 @@ class Collector:
             yield Turn.DECIDED
             yield from self._between_decisions(life, race)
             if self._sender.incarnation != context.incarnation:
+                self._meter.discarded(life.builder.held_rows)
                 life.builder.discard()
                 return
             version = life.policy.version
@@ -312,19 +307,21 @@ class Collector:
             starts.finished(race.start, race.saved, end)
         self._races += 1
         race.figures.waited_s = self._waited_s - race.waited_before_s
-        self._reports.append(report_race(context, race.figures, end, version, times))
+        report = report_race(context, race.figures, end, version, times)
+        self._reports.append(report)
+        self._meter.raced(report.stage_ms)
         yield Turn.RACED
         if end.lost is not None:
             self._lost(end.lost)
 
     @staticmethod
-    def _next_step(race: _Race) -> Step | None:
+    def _next_step(race: Race) -> Step | None:
         begun_s = time.perf_counter()
         step = next(race.rollout, None)
         race.times.race_s += time.perf_counter() - begun_s
         return step
 
-    def _between_decisions(self, life: _Life, race: _Race) -> Iterator[Turn]:
+    def _between_decisions(self, life: Life, race: Race) -> Iterator[Turn]:
         if self._stopping:
             raise _Stopped
         self._sender.poll()
@@ -341,12 +338,12 @@ class Collector:
         if self.settings.pause_at == "decision":
             yield from self._hold_until_credit(life)
 
-    def _hold_until_credit(self, life: _Life) -> Iterator[Turn]:
+    def _hold_until_credit(self, life: Life) -> Iterator[Turn]:
         """Go on when the learner has kept up; what can be sent is sent before, since it may be all that it needs."""
         while not self._sender.may_act(max(0, life.builder.held_rows - self._driving.format.look_ahead)):
             yield from self._send(life.builder.flush())
             self._sender.ask()
-            yield from self._wait_a_turn()
+            yield from self._wait_a_turn("blocked")
 
     def _send(self, chunks: list[Chunk], times: StageTimes | None = None) -> Iterator[Turn]:
         for chunk in chunks:
@@ -370,13 +367,14 @@ class Collector:
             yield Turn.WAITING
             self._sender.poll()
 
-    def _wait_a_turn(self) -> Iterator[Turn]:
+    def _wait_a_turn(self, why: str = "waiting") -> Iterator[Turn]:
         self._beats += 1
-        begun_s = self._ports.clock()
+        begun_s = self._ports.stopwatch()
         before, self.state = self.state, CollectorState.WAITING
-        yield Turn.WAITING
+        with self._meter.activities.during(why):
+            yield Turn.WAITING
         self.state = before
-        self._waited_s += self._ports.clock() - begun_s
+        self._waited_s += self._ports.stopwatch() - begun_s
         if self._stopping:
             raise _Stopped
         self._sender.poll()
@@ -384,6 +382,7 @@ class Collector:
     def _lost(self, error: GameLostError) -> None:
         self.reason = str(error)
         self.state = CollectorState.STARTING
+        self._meter.lost(error)
         self._ports.game.lost(error)
 
     def _exploration(self) -> Exploration:

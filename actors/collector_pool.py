@@ -21,7 +21,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from actors.collector_meter import count_states
 from actors.messages import CollectorState, Heartbeat
+from tmrl_ray.runs.declared import METRICS
+from tmrl_ray.runs.meter import Meter, Telling
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,18 @@ class Life(StrEnum):
     DEAD = "dead"
 
 
+class Death(StrEnum):
+    """Why a member is started again."""
+
+    CRASH = "crash"
+    """Its process died, or what it did failed."""
+    HANG = "hang"
+    MEMORY = "memory"
+    """Its machine was short of memory, and Ray ended it."""
+    NODE = "node"
+    """Its machine is gone."""
+
+
 class Sighting(NamedTuple):
     """What a host sees of a member."""
 
@@ -45,6 +60,7 @@ class Sighting(NamedTuple):
     """The newest of its collectors; none yet, or not again: nothing has been heard since."""
     reason: str = ""
     """Why it is dead."""
+    death: Death = Death.CRASH
 
 
 class CollectorHost(Protocol):
@@ -143,6 +159,15 @@ class CollectorPool:
         self._policy = PoolPolicy() if policy is None else policy
         self._clock = clock
         self._entries: dict[int, _Entry] = {}
+        self._meter = Meter("pool")
+
+    def tell(self) -> Telling:
+        """Return the metrics of the pool."""
+        for death in Death:
+            self._meter.add(METRICS.name("collector/restarts/{reason}", reason=death), 0)
+        for name, count in count_states(beat for entry in self._entries.values() for beat in entry.heartbeats).items():
+            self._meter.set(name, count)
+        return self._meter.tell()
 
     def scale(self, wanted: int) -> None:
         """Want so many members from now on; the highest numbers leave first.
@@ -215,7 +240,7 @@ class CollectorPool:
             self._quarantine(entry, entry.heartbeats[0].reason)
         elif entry.state is MemberState.RUNNING and now_s - entry.since_s >= self._patience_s(entry):
             self._host.kill(entry.number)
-            self._crashed(entry, f"no sign of life for {now_s - entry.since_s:.0f} s", now_s)
+            self._crashed(entry, f"no sign of life for {now_s - entry.since_s:.0f} s", Death.HANG, now_s)
 
     def _hear(self, entry: _Entry, seen: Sighting, now_s: float) -> None:
         """Take in heartbeats. The member lives while each of its collectors that could do something does."""
@@ -238,7 +263,7 @@ class CollectorPool:
         if entry.state is not MemberState.DRAINING:
             reason = seen.reason or ("it ended unasked" if seen.life is Life.ENDED else "it died")
             self._host.kill(entry.number)
-            self._crashed(entry, reason, now_s)
+            self._crashed(entry, reason, seen.death, now_s)
             return
         if seen.life is not Life.ENDED:
             why = seen.reason or f"it took more than {self._policy.drain_s:g} s"
@@ -246,7 +271,8 @@ class CollectorPool:
         self._host.kill(entry.number)
         del self._entries[entry.number]
 
-    def _crashed(self, entry: _Entry, reason: str, now_s: float) -> None:
+    def _crashed(self, entry: _Entry, reason: str, death: Death, now_s: float) -> None:
+        self._meter.add(METRICS.name("collector/restarts/{reason}", reason=death))
         entry.crashes.append(now_s)
         times = self._count_crashes(entry, now_s)
         if times >= self._policy.most_crashes:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from actors.collector import Collector, Turn
 from actors.messages import Heartbeat
 from actors.race_report import RaceReport
+from tmrl_ray.runs.meter import Telling
 
 
 class CollectorThreads:
@@ -57,6 +58,10 @@ class CollectorThreads:
     def heartbeats(self) -> tuple[Heartbeat, ...]:
         """Return how each of them is."""
         return tuple(collector.heartbeat() for collector in self._collectors)
+
+    def tell(self) -> tuple[Telling, ...]:
+        """Return the metrics of each since the last call."""
+        return tuple(collector.tell() for collector in self._collectors)
 
     def take_reports(self) -> list[RaceReport]:
         """Return the reports of races since the last call."""

@@ -116,7 +116,8 @@ def report_race(
     context: RaceContext, figures: RaceFigures, end: RaceEnd, last_version: int, times: StageTimes | None = None
 ) -> RaceReport:
     """Return the report of a race that has ended."""
-    wall_s = max(end.wall_s - figures.waited_s, 1e-9)
+    driven_s = end.wall_s - figures.waited_s if times is None else times.race_s + times.store_s
+    wall_s = max(driven_s, 1e-9)
     return RaceReport(
         **asdict(context),
         last_version=last_version,

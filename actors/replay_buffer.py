@@ -17,6 +17,7 @@ from math import ceil
 
 import numpy as np
 
+from actors.buffer_meter import BufferMeter
 from actors.buffer_rings import BufferSetup, RunRings
 from actors.credits import Credits
 from actors.draw_messages import BufferStats, Drawn, DrawRequest, NeedMore
@@ -32,6 +33,7 @@ from tmrl_ray.experience.ring import TRAIN, Ring
 from tmrl_ray.experience.sampling import RaceSplit, Sampler
 from tmrl_ray.runs.checkpoint_files import Part
 from tmrl_ray.runs.disk import Disk
+from tmrl_ray.runs.meter import Telling
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +82,7 @@ class ReplayBuffer:
         self._saving = threading.Lock()
         self._duplicates = self._refused = self._malformed = 0
         self._credits = Credits(clock)
+        self._meter = BufferMeter()
         self._split = RaceSplit(self._settings.test_every)
         self._folder = ExperienceFolder(setup.directory, disk=disk)
         rings = RunRings(setup, disk)
@@ -123,21 +126,8 @@ class ReplayBuffer:
         Raises:
             ChunkError: it is malformed, or of another layout.
         """
-        try:
-            chunk = decode(data, self.setup.format)
-        except ChunkError:
-            self._malformed += 1
-            raise
-        with self._appending:
-            result = self._sampler.append(chunk)
-            with self._counting:
-                if result.arrival is Arrival.ACCEPTED and self._split(chunk) == TRAIN:
-                    rows_after = self._sampler.drawable_rows
-                    self._pacer.insert(result.generation // 2, chunk.core, rows_after=rows_after)
-                self._duplicates += result.arrival is Arrival.DUPLICATE
-                self._refused += result.arrival is Arrival.STALE
-            self._apply_window()
-        return AppendReply(_STATUS[result.arrival], self.standing(chunk.id.collector))
+        with self._meter.ingesting():
+            return self._append(data)
 
     def standing(self, collector: int) -> Standing:
         """Return how the buffer stands, with the credits of a collector."""
@@ -157,31 +147,11 @@ class ReplayBuffer:
         Raises:
             InvalidInputError: more samples at once than the buffer was set up for.
         """
-        self.policy_version = max(self.policy_version, request.policy_version)
-        for update in request.priorities:
-            self._sampler.update(update)
-        if request.extra_samples:
-            with self._counting:
-                self._pacer.allow_extra(request.extra_samples)
-        uuid, env_steps = self.ring.uuid, self.ring.counters.env_steps
-        experts = self._expert_samples(request.batch_size, env_steps)
-        own = request.batch_size - experts
-        samples = request.batches * own
-        if samples > self.setup.max_draw:
-            raise InvalidInputError(
-                f"{samples} samples in one draw, where at most {self.setup.max_draw} were announced",
-                hint="Ask for fewer batches at once, or set the buffer up for more.",
-            )
-        beta = 1.0 if self._settings.priorities is None else self._settings.priorities.beta.at(env_steps)
-        with self._counting:
-            missing = self._missing_rows(samples)
-            draw = self._sampler.draw(request.batches, own, beta=beta) if missing is None else None
-            if draw is None:
-                return NeedMore(uuid, env_steps, 1 if missing is None else missing)
-            self._pacer.sample(samples)
-        demonstrations = None if self.demonstrations is None else self.demonstrations.draw(request.batches, experts)
-        test = self._sampler.draw_test(request.test_batches, request.batch_size) if request.test_batches else None
-        return Drawn(uuid, env_steps, draw, demonstrations, test)
+        began_s = time.perf_counter()
+        answer = self._draw(request)
+        if isinstance(answer, Drawn):
+            self._meter.drew(answer.draw.rows.size, time.perf_counter() - began_s)
+        return answer
 
     def add_demonstration(self, data: Buffer) -> AppendStatus:
         """Take in a chunk of an expert's race, once however often it comes.
@@ -258,6 +228,10 @@ class ReplayBuffer:
             is_paused=self._is_paused,
         )
 
+    def tell(self) -> Telling:
+        """Return its metrics since the last call."""
+        return self._meter.tell(self.stats(), self._sampler)
+
     def close(self) -> None:
         """Let go of the rings, so that another process may take them over."""
         for ring in self._all_rings():
@@ -267,6 +241,52 @@ class ReplayBuffer:
         """Remove the rings: the run has ended, and its checkpoint is what is left."""
         for ring in self._all_rings():
             ring.remove()
+
+    def _append(self, data: Buffer) -> AppendReply:
+        try:
+            chunk = decode(data, self.setup.format)
+        except ChunkError:
+            self._malformed += 1
+            raise
+        with self._appending:
+            result = self._sampler.append(chunk)
+            with self._counting:
+                if result.arrival is Arrival.ACCEPTED and self._split(chunk) == TRAIN:
+                    rows_after = self._sampler.drawable_rows
+                    self._pacer.insert(result.generation // 2, chunk.core, rows_after=rows_after)
+                self._duplicates += result.arrival is Arrival.DUPLICATE
+                self._refused += result.arrival is Arrival.STALE
+            self._apply_window()
+        if result.arrival is Arrival.STALE:
+            self._meter.refused(chunk.core)
+        return AppendReply(_STATUS[result.arrival], self.standing(chunk.id.collector))
+
+    def _draw(self, request: DrawRequest) -> Drawn | NeedMore:
+        self.policy_version = max(self.policy_version, request.policy_version)
+        for update in request.priorities:
+            self._sampler.update(update)
+        if request.extra_samples:
+            with self._counting:
+                self._pacer.allow_extra(request.extra_samples)
+        uuid, env_steps = self.ring.uuid, self.ring.counters.env_steps
+        experts = self._expert_samples(request.batch_size, env_steps)
+        own = request.batch_size - experts
+        samples = request.batches * own
+        if samples > self.setup.max_draw:
+            raise InvalidInputError(
+                f"{samples} samples in one draw, where at most {self.setup.max_draw} were announced",
+                hint="Ask for fewer batches at once, or set the buffer up for more.",
+            )
+        beta = 1.0 if self._settings.priorities is None else self._settings.priorities.beta.at(env_steps)
+        with self._counting:
+            missing = self._missing_rows(samples)
+            draw = self._sampler.draw(request.batches, own, beta=beta) if missing is None else None
+            if draw is None:
+                return NeedMore(uuid, env_steps, 1 if missing is None else missing)
+            self._pacer.sample(samples)
+        demonstrations = None if self.demonstrations is None else self.demonstrations.draw(request.batches, experts)
+        test = self._sampler.draw_test(request.test_batches, request.batch_size) if request.test_batches else None
+        return Drawn(uuid, env_steps, draw, demonstrations, test)
 
     def _expert_samples(self, batch_size: int, env_steps: int) -> int:
         """Return how many samples of a batch are demonstrations."""

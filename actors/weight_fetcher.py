@@ -50,6 +50,7 @@ class WeightFetcher:
         collector: who acts.
         patience_s: after this time without an answer the policy goes on with what it has.
         clock: tells monotonic seconds.
+        fetched: is told how many seconds it took until newer weights acted.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class WeightFetcher:
         *,
         patience_s: float,
         clock: Callable[[], float] = time.monotonic,
+        fetched: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self.future: Future[Weights | None] | None = None
         """The answer that is awaited."""
@@ -70,6 +72,8 @@ class WeightFetcher:
         self._collector = collector
         self._patience_s = patience_s
         self._clock = clock
+        self._fetched = fetched
+        self._asked_at_s = 0.0  # by the stopwatch
         self._due_s = 0.0
         self._asked_for: int | None = None
         self._again_s = 0.0
@@ -92,6 +96,7 @@ class WeightFetcher:
             return
         self._asked_for = newest_version
         self._again_s = now_s + AGAIN_S
+        self._asked_at_s = time.perf_counter()
         self.future = self._source.fetch_if_newer(self._policy.version)
         self._due_s = now_s + self._patience_s
         self.poll()
@@ -119,6 +124,7 @@ class WeightFetcher:
             if weights is not None:
                 self._policy.load(weights.tensors(), version=weights.version)
                 self._source.acknowledge(self._collector, weights.version)
+                self._fetched(time.perf_counter() - self._asked_at_s)
         except DataError as damage:
             error = damage
         if error is not None:

@@ -8,7 +8,9 @@ The loop in which it is used::
             learner.wait()
 
 Each turn is one update or a moment of waiting, so that in one process others have their turns in between. Statistics,
-logs and checkpoints are made by whoever drives the loop: :meth:`Learner.take_summary`, :meth:`Learner.state_dict`.
+logs and checkpoints are made by whoever drives the loop: :meth:`Learner.tell`, :meth:`Learner.state_dict`.
+
+Now and then a batch of races that are kept for testing is asked for besides, and only measured.
 
 With ``draw_ahead`` the next rows are asked for before the batches of the present ones are built, so that the answer
 is there when it is needed. ``drain`` learns from what was drawn, so that a checkpoint misses nothing.
@@ -17,28 +19,33 @@ is there when it is needed. ``drain`` learns from what was drawn, so that a chec
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from enum import Enum, auto
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from learner.metering import LearnerMeter
 from learner.report import StepReport, Summary, summarise
+from learner.set_aside import SetAsideBook
 from learner.update import LearnerUpdate
 from tmrl_ray.config.learner import LearnerSettings
 from tmrl_ray.config.race import RewardSettings
 from tmrl_ray.errors import PeerUnavailableError
 from tmrl_ray.experience.batch_builder import BatchBuilder
 from tmrl_ray.experience.batches import Batch
+from tmrl_ray.experience.ring_reader import RingReader
 from tmrl_ray.experience.sampling import Draw, PriorityUpdate
 from tmrl_ray.experience.transitions import Valuation
 from tmrl_ray.racing.reward import weight_vector
+from tmrl_ray.runs.meter import Telling
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +54,10 @@ MOST_REPORTS = 2048
 """Reports that are kept for whoever takes them; the oldest make way."""
 WAIT_S = 0.1
 """The longest that one turn of waiting takes."""
+HELD_BACK_S = 0.005
+"""Before the next question, where the limiter holds the learner back: at once would be a thousand calls a second."""
+TEST_EVERY = 64
+"""Updates between two batches that are only measured: one costs a quarter of an update, so 0.4 % of learning."""
 
 
 class Turn(Enum):
@@ -68,6 +79,8 @@ class Question(NamedTuple):
     """Of rows that were learned from since the last question."""
     extra_samples: int = 0
     """So many more samples may be drawn than the limiter allows, because of soft resets since the last question."""
+    test_batches: int = 0
+    """So many of races that are kept for testing, besides."""
 
 
 class Drawn(NamedTuple):
@@ -79,6 +92,10 @@ class Drawn(NamedTuple):
     """Rows of the collectors' ring; None: not now, the limiter holds the learner back."""
     demonstrations: Draw | None = None
     """Rows of the experts' ring for as many batches; None: there are none."""
+    test: Draw | None = None
+    """Rows of races that are kept for testing; None: none were asked for, or there are none."""
+    ring_uuid: str | None = None
+    """Of the collectors' ring that the rows are in; None: always the same."""
 
 
 class RowSource(Protocol):
@@ -86,6 +103,13 @@ class RowSource(Protocol):
 
     def ask(self, question: Question) -> Future[Drawn]:
         """Ask for rows. A future that fails with :class:`~tmrl_ray.errors.PeerUnavailableError` means: ask again."""
+
+    def ring(self) -> RingReader:
+        """Attach to the collectors' ring as it is now.
+
+        Raises:
+            PeerUnavailableError: nobody says where it is; its rows cannot be read now.
+        """
 
 
 class WeightSink(Protocol):
@@ -113,9 +137,10 @@ class Learner:
         reward: what the terms of the reward are worth.
         prioritised: whether rows are drawn by their temporal difference errors, which are then told.
         priorities_below_clock: draws later in their mini-race tell nothing; None: all do.
+        set_aside: file of batches that gave no finite loss; None: only the log tells of them.
     """
 
-    def __init__(  # noqa: PLR0913 - what it is made of, and two settings
+    def __init__(  # noqa: PLR0913 - what it is made of, and three settings
         self,
         update: LearnerUpdate,
         builder: BatchBuilder,
@@ -124,6 +149,7 @@ class Learner:
         *,
         prioritised: bool = False,
         priorities_below_clock: int | None = None,
+        set_aside: Path | None = None,
     ) -> None:
         self.update = update
         self.builder = builder
@@ -135,12 +161,16 @@ class Learner:
         self._ports = ports
         self._term_weights = weight_vector(reward)
         self._prioritised = prioritised
+        self._set_aside = SetAsideBook(set_aside)
         self._below_clock = priorities_below_clock
         self._question: Question | None = None  # until it is answered
         self._asked: Future[Drawn] | None = None
         self._untold: list[tuple[StepReport, Tensor]] = []  # with the clocks of the collectors' rows
         self._extra_samples = 0
+        self._untested = TEST_EVERY  # updates since the last batch that was only measured; the first comes at once
+        self._meter = LearnerMeter(update, builder)
         self._reports: deque[StepReport] = deque(maxlen=MOST_REPORTS)
+        self._tests: deque[Tensor] = deque(maxlen=MOST_REPORTS)
         self._copies: deque[torch.cuda.Event] = deque()
         self._draining = False
         self._turns = self._learn()
@@ -158,6 +188,8 @@ class Learner:
         """Wait a moment, or less if the answer comes."""
         if self._asked is not None:
             wait([self._asked], timeout=WAIT_S)
+        else:
+            time.sleep(HELD_BACK_S)
 
     def drain(self) -> None:
         """Learn from what was drawn, ask for no more and end."""
@@ -166,22 +198,26 @@ class Learner:
     def publish(self) -> None:
         """Publish the weights as they are."""
         self.version += 1
-        self._ports.weights.publish(self.version, save(self.update.weights()))
+        with self._meter.publishing(self.version):
+            data = save(self.update.weights())
+            self._ports.weights.publish(self.version, data)
+        self._meter.published_bytes(len(data))
+
+    def tell(self) -> Telling:
+        """Return its metrics since the last call. Waits for the device."""
+        return self._meter.tell(self.take_summary())
 
     def take_summary(self) -> Summary | None:
-        """Return what the steps since the last call were like, and warn of batches that were set aside; None: no steps.
+        """Return what the steps since the last call were like, and tell of batches that were set aside; None: no steps.
 
         Waits for the device.
         """
         if not self._reports:
             return None
-        summary = summarise([self._reports.popleft() for _ in range(len(self._reports))])
-        for aside in summary.set_aside:
-            log.warning(
-                "step %d was undone: its loss or gradient is not finite; rows %s of the ring",
-                aside.step,
-                np.array2string(aside.indices, threshold=8),
-            )
+        reports = [self._reports.popleft() for _ in range(len(self._reports))]
+        tests = [self._tests.popleft() for _ in range(len(self._tests))]
+        summary = summarise(reports, tests)
+        self._set_aside.take(summary)
         return summary
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -196,6 +232,7 @@ class Learner:
             "version": self.version,
             "env_steps": self.env_steps,
             "extra_samples": self._extra_samples,
+            "untested": self._untested,
             "builder": self.builder.state_dict(),
             "update": values,
         }
@@ -208,8 +245,9 @@ class Learner:
         """
         self.update.load_state_dict(tensors, values["update"])
         self.version, self.env_steps = values["version"], values["env_steps"]
-        self._extra_samples = values["extra_samples"]
+        self._extra_samples, self._untested = values["extra_samples"], values["untested"]
         self.builder.load_state_dict(values["builder"])
+        self._meter.begin_anew()
 
     def _learn(self) -> Iterator[Turn]:
         while not self._draining:
@@ -227,17 +265,20 @@ class Learner:
     def _rows(self) -> Generator[Turn, None, Drawn | None]:
         """Ask until there is an answer; None: there are no rows to learn from now."""
         asked = self._ask() if self._asked is None else self._asked
-        self._asked = asked
+        self._asked, began_s = asked, time.perf_counter()
         while not asked.done():
             yield Turn.WAITING
+        self._meter.took("index_wait", time.perf_counter() - began_s)
         self._asked = None
         error = asked.exception()
         if error is None:
             self._question = None
             drawn = asked.result()
             self.env_steps = max(self.env_steps, drawn.env_steps)
-            if drawn.draw is not None:
+            if drawn.draw is not None and self._reads(drawn.ring_uuid):
+                self._meter.activities.begin("waiting")
                 return drawn
+            self._meter.activities.begin("blocked")
         elif not isinstance(error, PeerUnavailableError):
             raise error
         yield Turn.WAITING
@@ -248,26 +289,69 @@ class Learner:
             settings = self._settings
             told, self._untold = tuple(self._priorities(*each) for each in self._untold), []
             extra, self._extra_samples = self._extra_samples, 0
-            self._question = Question(settings.draw_batches, settings.batch_size, self.version, told, extra)
+            tests = int(self._untested >= TEST_EVERY)
+            self._question = Question(settings.draw_batches, settings.batch_size, self.version, told, extra, tests)
         return self._ports.rows.ask(self._question)
+
+    def _reads(self, ring_uuid: str | None) -> bool:
+        """Return whether rows of a ring can be read; one that took the place of another is attached to."""
+        if ring_uuid is None or ring_uuid == self.builder.ring_uuid:
+            return True
+        try:
+            ring = self._ports.rows.ring()
+        except PeerUnavailableError as error:
+            log.warning("the rows that were drawn are left out: %s", error)
+            return False
+        log.warning("the run has another ring now: %s instead of %s", ring.uuid, self.builder.ring_uuid)
+        self.builder.attach(ring)
+        self._untold = []  # priorities of rows of the other one
+        return ring.uuid == ring_uuid
 
     def _learn_from(self, drawn: Drawn) -> Iterator[Turn]:
         assert drawn.draw is not None
         valuation = Valuation(self._settings.discount.at(self.env_steps), self._term_weights)
         batches = self.builder.batches(drawn.draw, valuation, demonstrations=drawn.demonstrations)
-        while (batch := next(batches, None)) is not None:
+        is_first = True
+        while (batch := self._gathered(batches)) is not None:
+            if is_first:
+                self._meter.lag(batch, self.version)
+                is_first = False
             self._step(batch)
             yield Turn.LEARNED
+        self._set_aside.check()
+        if drawn.test is not None:
+            self._untested = 0
+            self._test(drawn.test, valuation)
+
+    def _gathered(self, batches: Iterator[Batch]) -> Batch | None:
+        """Return the next batch, on the CPU; None: there is none left."""
+        began_s = time.perf_counter()
+        with self._meter.activities.during("gathering"):
+            batch = next(batches, None)
+        if batch is not None:
+            self._meter.took("gather", time.perf_counter() - began_s)
+        return batch
 
     def _step(self, batch: Batch) -> None:
-        report = self.update.step(self._on_device(batch), env_steps=self.env_steps)
+        with self._meter.activities.during("training"):
+            copied = self._on_device(batch)
+            began_s = time.perf_counter()
+            report = self.update.step(copied, env_steps=self.env_steps)
+            self._meter.took("step", time.perf_counter() - began_s)
         self._reports.append(report)
         self._extra_samples += report.extra_samples
+        self._untested += 1
         if self._prioritised:
             own = len(batch) if batch.expert_actions is None else int((batch.expert_actions < 0).sum())
             self._untold.append((report, batch.clock[:own].clone()))
         if self.update.steps % self._settings.publish_every == 0:
             self.publish()
+
+    def _test(self, draw: Draw, valuation: Valuation) -> None:
+        """Measure batches that are not learned from."""
+        with self._meter.activities.during("testing"):
+            for batch in self.builder.batches(draw, valuation, augment=False):
+                self._tests.append(self.update.test(self._on_device(batch)))
 
     def _on_device(self, batch: Batch) -> Batch:
         """Copy a batch to where it is learned from; its own memory is filled again while that is under way."""
@@ -276,9 +360,11 @@ class Learner:
             return batch
         if len(self._copies) >= self.builder.buffers - 1:
             self._copies.popleft().synchronize()  # a batch before the last: hardly waits
+        began_s = time.perf_counter()
         copied = batch.to(device)
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
+        self._meter.took("copy", time.perf_counter() - began_s)
         self._copies.append(event)
         return copied
 

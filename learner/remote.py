@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from learner.learner import Learner, Turn
-from learner.report import Summary
 from tmrl_ray.runs.checkpoint_files import Part
+from tmrl_ray.runs.meter import Telling
+from tmrl_ray.runs.process_memory import memory_of
 
 
 class LearnerFigures(NamedTuple):
@@ -62,9 +63,9 @@ class LearnerShell:
         up_s = time.monotonic() - self._began_s
         return LearnerFigures(learner.steps, learner.version, learner.env_steps, self._learning_s, up_s)
 
-    def take_summary(self) -> Summary | None:
-        """See ``Learner.take_summary``."""
-        return self._thread.submit(self._learner.take_summary).result()
+    def tell(self) -> tuple[Telling, ...]:
+        """Return the metrics of the learner and its process since the last call."""
+        return self._thread.submit(self._learner.tell).result(), memory_of("learner")
 
     def state(self) -> Part:
         """Return all that is needed to go on, as a part of a checkpoint."""

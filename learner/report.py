@@ -22,6 +22,9 @@ from torch import Tensor
 SHARES = {"q1": 0.25, "median": 0.5, "q3": 0.75, "d9": 0.9, "d98": 0.98, "max": 1.0}
 """Quantiles that are told of gradient norms."""
 
+TESTED = ("loss", "td_error")
+"""Figures of batches that are not learned from, ``test_...`` in a summary."""
+
 
 class Soundness(NamedTuple):
     """Whether a step may change anything, known to the device: each () bool."""
@@ -92,8 +95,12 @@ class Summary:
     """Batches that must be looked into."""
 
 
-def summarise(reports: Sequence[StepReport]) -> Summary:
+def summarise(reports: Sequence[StepReport], tests: Sequence[Tensor] = ()) -> Summary:
     """Return what one or more steps were like. Waits for the device, once.
+
+    Args:
+        reports: of the steps.
+        tests: (figures,) of batches that were not learned from meanwhile.
 
     Raises:
         ValueError: there are none.
@@ -101,7 +108,7 @@ def summarise(reports: Sequence[StepReport]) -> Summary:
     if not reports:
         raise ValueError("there is no report to summarise")
     by_name: dict[str, list[float]] = {}
-    told = iter(torch.cat([report.figures for report in reports]).tolist())
+    told = iter(torch.cat([*(report.figures for report in reports), *tests]).tolist())
     steps = [{name: next(told) for name in report.names} for report in reports]
     for step in steps:
         for name, value in step.items():
@@ -111,6 +118,10 @@ def summarise(reports: Sequence[StepReport]) -> Summary:
     figures = {name: float(np.mean(values)) if values else float("nan") for name, values in by_name.items()}
     figures["sound"] = sum(step["sound"] for step in steps) / len(steps)
     figures["set_aside"] = sum(step["set_aside"] for step in steps)
+    figures["learning_rate"] = reports[-1].learning_rate
+    tested = np.array([[next(told) for _ in TESTED] for _ in tests])
+    if len(tested):
+        figures |= {f"test_{name}": float(mean) for name, mean in zip(TESTED, tested.mean(axis=0), strict=True)}
     for name in ("gradient_norm", "gradient_norm_clipped"):
         if values := by_name[name]:
             figures |= {f"{name}_{label}": float(np.quantile(values, share)) for label, share in SHARES.items()}

@@ -24,7 +24,7 @@ from learner.flat import FlatParameters
 from learner.objective import Averages, Losses, Objective, Quantiles
 from learner.optimiser import LossScale, Optimiser
 from learner.plateau import PlateauBreaker
-from learner.report import Soundness, StepReport
+from learner.report import TESTED, Soundness, StepReport
 from learner.target import TargetClock
 from tmrl_ray.config.learner import LearnerSettings, PartSettings
 from tmrl_ray.errors import ConfigError, DataError
@@ -67,7 +67,8 @@ class LearnerUpdate:
         self._optimiser = Optimiser(self._parameters, settings.optimiser)
         self._loss_scale = LossScale(self.device) if settings.precision == "fp16" else None
         self._averages = Averages.start(settings, self.device)
-        self._clock = TargetClock(settings.target)
+        self.target_clock = TargetClock(settings.target)
+        """Counts samples, and updates of the target."""
         self.plateau = PlateauBreaker(settings.plateau)
         """Told of finish times by whoever evaluates."""
         self._seed = seed
@@ -117,7 +118,7 @@ class LearnerUpdate:
         if self._loss_scale is not None:
             self._loss_scale.update(sound=soundness.sound, overflow=soundness.overflow)
         self._averages = self._averages.moved(objective.averages, soundness.sound)
-        target_rate = self._clock.advance(len(batch))
+        target_rate = self.target_clock.advance(len(batch))
         self._follow(target_rate, soundness.sound)
         self.steps += 1
         figures = objective.figures | soundness.figures() | self._optimiser.figures(norms)
@@ -136,6 +137,15 @@ class LearnerUpdate:
             indices=batch.indices.clone(),
             generations=batch.generations.clone(),
         )
+
+    @torch.no_grad()
+    def test(self, batch: Batch) -> Tensor:
+        """Return the figures ``TESTED`` of a batch that is not learned from, (figures,) on the device."""
+        quantiles = self._quantiles(len(batch))
+        self.online.eval()
+        figures = self._eager(self.online, self.target, batch, quantiles, self._averages).figures
+        self.online.train()
+        return torch.stack([figures[name].float() for name in TESTED])
 
     def learning_rate(self, env_steps: int) -> float:
         """Return the common learning rate after ``env_steps``, the plateau breaker's factor included."""
@@ -161,7 +171,7 @@ class LearnerUpdate:
             "steps": self.steps,
             "seed": self._seed,
             "resets": self.resets,
-            "target": self._clock.state_dict(),
+            "target": self.target_clock.state_dict(),
             "plateau": self.plateau.state_dict(),
         }
         return tensors, values
@@ -183,7 +193,7 @@ class LearnerUpdate:
             self._loss_scale.load_state_dict(_below("loss_scale.", tensors))
         self._generator.set_state(tensors["generator"])
         self.steps, self.resets, self._seed = values["steps"], values["resets"], values["seed"]
-        self._clock.load_state_dict(values["target"])
+        self.target_clock.load_state_dict(values["target"])
         self.plateau.load_state_dict(values["plateau"])
 
     def diagnostics(self) -> dict[str, float]:

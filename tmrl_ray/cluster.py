@@ -26,6 +26,7 @@ from typing import Any, Self
 
 import psutil
 import ray
+from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.collector import Collector
@@ -36,7 +37,7 @@ from actors.evaluation import Evaluation
 from actors.evaluator import Evaluator
 from actors.race_archive import RaceArchive
 from actors.race_report import RaceReport
-from actors.remote.calls import NAMESPACE, end_actor, find_actor, wait_until_up
+from actors.remote.calls import NAMESPACE, answer, end_actor, find_actor, object_store, wait_until_up
 from actors.remote.collector import RayCollectors
 from actors.remote.evaluator import EvaluatorClient, start_evaluator
 from actors.remote.replay import PART as REPLAY
@@ -52,6 +53,9 @@ from tmrl_ray.process_identity import ProcessIdentity
 from tmrl_ray.records import Records
 from tmrl_ray.runs.checkpoint import Checkpoint, CheckpointHead, CheckpointStore
 from tmrl_ray.runs.checkpoint_files import Part
+from tmrl_ray.runs.meter import Telling
+from tmrl_ray.runs.process_memory import memory_of
+from tmrl_ray.runs.ray_sink import RaySink
 from tmrl_ray.runs.rundir import RunDirectory
 from tmrl_ray.serial import News
 from tmrl_ray.training import Training, device_of
@@ -147,7 +151,9 @@ class ClusterRun:
         self.pool = CollectorPool(self.collectors)
         self.pool.scale(config.collector.count)
         state = parts["records"].values["state"] if "records" in parts else None
-        self.records = Records(run, training.references_s, state)
+        self.records = Records(run, config, training.references_s, state, sinks=[RaySink(run.path.name)])
+        self.records.start()
+        self._memory: dict[str, Future[Telling]] = {}
         self._evaluating: Future[Evaluation | None] | None = None
         self._evaluated_version = 0
 
@@ -225,13 +231,17 @@ class ClusterRun:
         self._advance(self.replay.stats())
         records = Part({"state": self.records.state_dict()})
         parts = {"learner": learner, "experience": experience, "records": records}
-        return self._store.save(parts, self.records.clocks)
+        began_s = time.monotonic()
+        head = self._store.save(parts, self.records.clocks, score=self.records.evaluations.mean_time_s)
+        self.records.saved(head, self._store.directory / head.name, time.monotonic() - began_s)
+        return head
 
     def _try_to_save(self) -> CheckpointHead | None:
         try:
             return self.save()
         except (NotSavedError, PeerUnavailableError) as error:
             log.error("no checkpoint now: %s", error)
+            self.records.save_failed()
             return None
 
     def _end(self) -> News:
@@ -250,22 +260,30 @@ class ClusterRun:
         return news
 
     def _write_row(self) -> None:
-        """Put a row of metrics on record, unless somebody who is asked is away: then there is another one soon."""
-        try:
-            stats, summary = self.replay.stats(), self.learner.take_summary()
-        except PeerUnavailableError as error:
-            log.warning("no row of metrics now: %s", error)
-            return
-        self._advance(stats)
-        self.records.row(summary, stats)
+        """Put a row of metrics on record; what somebody who is away does not tell is missing."""
+        with suppress(PeerUnavailableError):
+            self._advance(self.replay.stats())
+        self.records.row(self._tellings())
+
+    def _tellings(self) -> Iterator[Telling]:
+        for peer in (self.replay, self.learner):
+            try:
+                yield from peer.tell()
+            except PeerUnavailableError as error:
+                log.warning("some metrics are missing now: %s", error)
+        yield from (*self.collectors.take_tellings(), self.pool.tell(), memory_of("driver"), object_store())
+        yield from self._memory_of("weights", self._actors[1])
+        yield from self._memory_of("evaluator", self._actors[2])
+
+    def _memory_of(self, process: str, actor: ActorHandle[Any]) -> Iterator[Telling]:
+        """Yield the memory of an actor as of the row before, and ask for that of the next."""
+        before = self._memory.get(process)
+        if before is not None and before.done() and before.exception() is None:
+            yield before.result()
+        self._memory[process] = answer(lambda: actor.memory.remote(process), f"the process {process}")
 
     def _advance(self, stats: BufferStats) -> None:
-        """Say how far the run is; a learner that was started again does not set it back."""
-        clocks = self.records.clocks
-        self.records.advance(
-            env_steps=max(clocks.env_steps, stats.env_steps),
-            learner_steps=max(clocks.learner_steps, self.learner.figures.steps),
-        )
+        self.records.advance(env_steps=stats.env_steps, learner_steps=self.learner.figures.steps)
 
     def _take_races(self) -> tuple[RaceReport, ...]:
         races = tuple(self.collectors.take_reports())
@@ -286,8 +304,8 @@ class ClusterRun:
         if evaluation is None:
             return None
         self._evaluated_version = evaluation.version
+        self.records.evaluation(evaluation)
         for report in evaluation.reports:
-            self.records.race(report, evaluation=True)
             if report.finish_time_ms is not None:
                 self.learner.observe_finish(report.finish_time_ms / 1000, self.records.clocks.env_steps)
         if evaluation.alarm is not None:

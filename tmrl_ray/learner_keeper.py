@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,12 +27,12 @@ from actors.remote.weights import PART as WEIGHTS
 from actors.remote.weights import WeightClient
 from learner.learner import Learner, Ports
 from learner.remote import LearnerFigures, LearnerShell
-from learner.report import Summary
 from tmrl_ray.config.run import RunConfig
 from tmrl_ray.errors import PeerUnavailableError, TmrlError
 from tmrl_ray.experience.ring_reader import RingReader
 from tmrl_ray.learner_line import LearnerLine
 from tmrl_ray.runs.checkpoint_files import Part
+from tmrl_ray.runs.meter import Telling
 from tmrl_ray.training import Training
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class LearnerKeeper:
         config: of the run.
         run: its name.
         device: where to compute.
+        set_aside: file of batches that gave no finite loss.
         newest: returns the learner of the newest checkpoint; None: there is none.
         options: Ray's.
     """
@@ -65,6 +67,7 @@ class LearnerKeeper:
         config: RunConfig,
         run: str,
         device: torch.device,
+        set_aside: Path,
         newest: Callable[[], Part | None],
         options: Mapping[str, Any],
     ) -> None:
@@ -75,6 +78,7 @@ class LearnerKeeper:
         self._config = config
         self._run = run
         self._device = device
+        self._set_aside = set_aside
         self._newest = newest
         reserved = {"num_cpus": CPUS, "num_gpus": 1 if device.type == "cuda" else 0}
         self._options = {**reserved, **options, "max_restarts": 0}
@@ -105,14 +109,14 @@ class LearnerKeeper:
         if self._looking is None:
             self._looking = answer(self._handle().figures.remote, "the learner")
 
-    def take_summary(self) -> Summary | None:
-        """Return what its steps since the last call were like; None: there were none.
+    def tell(self) -> tuple[Telling, ...]:
+        """Return its metrics since the last call.
 
         Raises:
             PeerUnavailableError: it is away.
         """
-        summary: Summary | None = ask(self._handle().take_summary.remote, "the learner", timeout_s=ANSWER_S)
-        return summary
+        tellings: tuple[Telling, ...] = ask(self._handle().tell.remote, "the learner", timeout_s=ANSWER_S)
+        return tellings
 
     def state(self) -> Part:
         """Return all that it needs to go on.
@@ -162,7 +166,8 @@ class LearnerKeeper:
         return self._actor
 
     def _start(self) -> ActorHandle[Any]:
-        make = partial(make_learner, self._config, self._run, str(self._device), self._newest(), self.figures.version)
+        made_of = (self._config, self._run, str(self._device), self._set_aside)
+        make = partial(make_learner, *made_of, self._newest(), self.figures.version)
         part = PART if not self.restarts else f"{PART}-{self.restarts + 1}"  # a name is free some time after a death
         return start_actor(self._run, part, LearnerShell, make, **self._options)
 
@@ -183,13 +188,16 @@ class LearnerKeeper:
         self._due_s = now_s + pause_s
 
 
-def make_learner(config: RunConfig, run: str, device: str, saved: Part | None, version: int) -> Learner:
+def make_learner(
+    config: RunConfig, run: str, device: str, set_aside: Path, saved: Part | None, version: int
+) -> Learner:
     """Return the learner of a run, in its process.
 
     Args:
         config: of the run.
         run: its name.
         device: where to compute.
+        set_aside: file of batches that gave no finite loss.
         saved: what it goes on from; None: it begins.
         version: of the newest weights that were published.
     """
@@ -202,15 +210,16 @@ def make_learner(config: RunConfig, run: str, device: str, saved: Part | None, v
     if config.replay.demonstrations is not None:
         name = address.directory.name.removesuffix(EXPERIENCE) + DEMONSTRATIONS
         experts = RingReader.attach(address.directory.with_name(name), training.format)
-    line = LearnerLine(replay, WeightClient(find_actor(run, WEIGHTS)), address.uuid)
+    line = LearnerLine(replay, WeightClient(find_actor(run, WEIGHTS)), training.format)
     priorities = config.replay.priorities
     learner = Learner(
         training.update(where),
-        training.batches(RingReader.attach(address.directory, training.format), experts, where),
+        training.batches(line.ring(), experts, where),
         Ports(line, line),
         config.reward,
         prioritised=priorities is not None,
         priorities_below_clock=None if priorities is None else priorities.update_below_clock,
+        set_aside=set_aside,
     )
     if saved is not None:
         learner.load_state_dict(saved.tensors(), saved.values)

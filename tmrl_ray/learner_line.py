@@ -12,7 +12,9 @@ from actors.remote.replay import ReplayClient
 from actors.remote.weights import WeightClient
 from actors.weight_store import PublishReply, Weights
 from learner.learner import Drawn, Question
-from tmrl_ray.errors import RingError
+from tmrl_ray.errors import PeerUnavailableError, RingError
+from tmrl_ray.experience.chunk import ChunkFormat
+from tmrl_ray.experience.ring_reader import RingReader
 
 
 class LearnerLine:
@@ -21,27 +23,36 @@ class LearnerLine:
     Args:
         replay: the buffer.
         weights: the store.
-        ring_uuid: of the ring that the learner reads.
+        format: of the experience.
     """
 
-    def __init__(self, replay: ReplayClient, weights: WeightClient, ring_uuid: str) -> None:
+    def __init__(self, replay: ReplayClient, weights: WeightClient, format: ChunkFormat) -> None:
         self._replay = replay
         self._weights = weights
-        self._ring_uuid = ring_uuid
+        self._format = format
         self._publishing: Future[PublishReply] | None = None
         self._next: Weights | None = None
         self._lock = threading.Lock()
 
     def ask(self, question: Question) -> Future[Drawn]:
-        """See ``learner.learner.RowSource``. Fails with a RingError once the rows are of another ring."""
+        """See ``learner.learner.RowSource``."""
         request = DrawRequest(
             question.batches,
             question.batch_size,
             policy_version=question.policy_version,
             priorities=question.priorities,
             extra_samples=question.extra_samples,
+            test_batches=question.test_batches,
         )
-        return then(self._replay.draw(request), self._convert)
+        return then(self._replay.draw(request), _convert)
+
+    def ring(self) -> RingReader:
+        """See ``learner.learner.RowSource``."""
+        address = self._replay.ring()
+        try:
+            return RingReader.attach(address.directory, self._format)
+        except RingError as error:
+            raise PeerUnavailableError(f"the ring {address.uuid} cannot be read: {error}") from error
 
     def publish(self, version: int, data: bytes) -> None:
         """See ``learner.learner.WeightSink``. While weights are on their way only the newest others wait."""
@@ -59,12 +70,12 @@ class LearnerLine:
         if weights is not None:
             self.publish(weights.version, weights.data)
 
-    def _convert(self, answer: BufferDrawn | NeedMore) -> Future[Drawn]:
-        future: Future[Drawn] = Future()
-        if answer.ring_uuid != self._ring_uuid:
-            future.set_exception(RingError(f"the run has another ring now: {answer.ring_uuid}, not {self._ring_uuid}"))
-        elif isinstance(answer, NeedMore):
-            future.set_result(Drawn(answer.env_steps, None))
-        else:
-            future.set_result(Drawn(answer.env_steps, answer.draw, answer.demonstrations))
-        return future
+
+def _convert(answer: BufferDrawn | NeedMore) -> Future[Drawn]:
+    future: Future[Drawn] = Future()
+    if isinstance(answer, NeedMore):
+        future.set_result(Drawn(answer.env_steps, None, ring_uuid=answer.ring_uuid))
+    else:
+        drawn = Drawn(answer.env_steps, answer.draw, answer.demonstrations, answer.test, answer.ring_uuid)
+        future.set_result(drawn)
+    return future

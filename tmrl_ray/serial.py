@@ -29,6 +29,7 @@ from safetensors.torch import save
 from actors.collector import Collector
 from actors.collector import Ports as CollectorPorts
 from actors.collector import Turn as CollectorTurn
+from actors.collector_meter import count_states
 from actors.draw_messages import DrawRequest, NeedMore
 from actors.evaluation import Evaluation
 from actors.evaluator import Evaluator
@@ -40,9 +41,13 @@ from actors.weight_store import Weights, WeightStore
 from learner.learner import Drawn, Learner, Question
 from learner.learner import Ports as LearnerPorts
 from learner.learner import Turn as LearnerTurn
+from tmrl_ray.errors import NotSavedError
+from tmrl_ray.experience.ring_reader import RingReader
 from tmrl_ray.records import Records
 from tmrl_ray.runs.checkpoint import Checkpoint, CheckpointHead, CheckpointStore
 from tmrl_ray.runs.checkpoint_files import Part
+from tmrl_ray.runs.meter import Telling
+from tmrl_ray.runs.process_memory import memory_of
 from tmrl_ray.runs.rundir import RunDirectory
 from tmrl_ray.training import Training, device_of
 
@@ -87,9 +92,9 @@ class SerialRun:
         torch.set_num_threads(config.training.threads or torch.get_num_threads())
         self.buffer = ReplayBuffer(training.buffer_setup(run.uuid, run.path), parts.get("experience"), clock=_no_time)
         self._stack.callback(self._let_go_of_rings)
-        self.records = Records(
-            run, training.references_s, None if checkpoint is None else parts["records"].values["state"]
-        )
+        state = None if checkpoint is None else parts["records"].values["state"]
+        self.records = Records(run, config, training.references_s, state)
+        self.records.start()
         line = _InProcessLine(self.buffer)
         priorities, demonstrations = config.replay.priorities, self.buffer.demonstrations
         self.learner = Learner(
@@ -147,7 +152,7 @@ class SerialRun:
             races = self._take_races()
             if time.monotonic() >= due_s["row"]:
                 due_s["row"] = time.monotonic() + settings.metrics_s
-                self.records.row(self.learner.take_summary(), self.buffer.stats())
+                self._write_row()
             saved = None
             if time.monotonic() >= due_s["checkpoint"]:
                 saved = self.save()
@@ -159,8 +164,8 @@ class SerialRun:
         """Drive greedy races with the weights as they are, and keep the best of all."""
         learner = self.learner
         evaluation = self._evaluator.evaluate(Weights.of(max(learner.version, 1), save(learner.update.weights())))
+        self.records.evaluation(evaluation)
         for report in evaluation.reports:
-            self.records.race(report, evaluation=True)
             if report.finish_time_ms is not None:
                 learner.update.plateau.observe(report.finish_time_ms / 1000, self.records.clocks.env_steps)
         return evaluation
@@ -177,7 +182,18 @@ class SerialRun:
             "experience": self.buffer.checkpoint(),
             "records": Part({"state": self.records.state_dict()}),
         }
-        return self._store.save(parts, self.records.clocks)
+        began_s = time.monotonic()
+        try:
+            head = self._store.save(parts, self.records.clocks, score=self.records.evaluations.mean_time_s)
+        except NotSavedError:
+            self.records.save_failed()
+            raise
+        self.records.saved(head, self._store.directory / head.name, time.monotonic() - began_s)
+        return head
+
+    def _write_row(self) -> None:
+        states = Telling("states", count_states([self.collector.heartbeat()]))
+        self.records.row([self.learner.tell(), self.buffer.tell(), self.collector.tell(), states, memory_of("run")])
 
     def _work(self) -> Iterator[None]:
         """Learn while that is allowed, else collect until something has arrived; each turn is short."""
@@ -208,8 +224,8 @@ class SerialRun:
             pass
         self._advance()
         evaluation = self.evaluate()
-        self.records.row(self.learner.take_summary(), self.buffer.stats())
         news = News(self._take_races(), evaluation, self.save())
+        self._write_row()
         self.records.close("stopped" if self._stopping else "finished")
         self._ended = True
         return news
@@ -278,11 +294,16 @@ class _InProcessLine:
                 priorities=question.priorities,
                 policy_version=question.policy_version,
                 extra_samples=question.extra_samples,
+                test_batches=question.test_batches,
             )
         )
         if isinstance(answer, NeedMore):
             return _answered(Drawn(answer.env_steps, None))
-        return _answered(Drawn(answer.env_steps, answer.draw, answer.demonstrations))
+        return _answered(Drawn(answer.env_steps, answer.draw, answer.demonstrations, answer.test))
+
+    def ring(self) -> RingReader:
+        """See ``learner.learner.RowSource``."""
+        return self._buffer.ring
 
     def publish(self, version: int, data: bytes) -> None:
         """See ``learner.learner.WeightSink``."""

@@ -26,6 +26,8 @@ from ray.exceptions import (
 )
 
 from tmrl_ray.errors import PeerUnavailableError, TmrlError
+from tmrl_ray.runs.meter import Telling
+from tmrl_ray.runs.process_memory import memory_of
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +69,13 @@ def find_actor(run: str, part: str) -> ActorHandle[Any]:
         return ray.get_actor(actor_name(run, part), namespace=NAMESPACE)
     except ValueError as error:
         raise PeerUnavailableError(f"the run {run} has no {part} on this cluster") from error
+
+
+def runs_with(part: str) -> list[str]:
+    """Return the runs on this cluster that have such an actor."""
+    named = ray.util.list_named_actors(all_namespaces=True)
+    names = (each["name"] for each in named if each["namespace"] == NAMESPACE)
+    return sorted(name.removesuffix(f".{part}") for name in names if name.endswith(f".{part}"))
 
 
 def answer(call: Call, peer: str) -> Future[Any]:
@@ -165,6 +174,19 @@ class Shell:
     def process_id(self) -> int:
         """Return the number of the actor's process."""
         return os.getpid()
+
+    def memory(self, process: str) -> Telling:
+        """Return how much memory the actor's process has, which metrics call so."""
+        return memory_of(process)
+
+
+def object_store() -> Telling:
+    """Return what Ray's object store had to write to disks, on all machines."""
+    from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+
+    state = get_state_from_address(ray.get_runtime_context().gcs_address)  # type: ignore[no-untyped-call]
+    reply = get_memory_info_reply(state)  # type: ignore[no-untyped-call]
+    return Telling("object store", {"memory/spilled_bytes": reply.store_stats.spilled_bytes_total})
 
 
 def start_actor(

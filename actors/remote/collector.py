@@ -14,15 +14,17 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ray.actor import ActorHandle
-from ray.exceptions import ActorDiedError
+from ray.exceptions import ActorDiedError, OutOfMemoryError
 
 from actors.collector import Collector
-from actors.collector_pool import Life, Sighting
+from actors.collector_pool import Death, Life, Sighting
 from actors.collector_threads import CollectorThreads
 from actors.messages import Heartbeat
 from actors.race_report import RaceReport
 from actors.remote.calls import Shell, answer, end_actor, start_actor
 from tmrl_ray.errors import PeerUnavailableError
+from tmrl_ray.runs.meter import Telling
+from tmrl_ray.runs.process_memory import memory_of
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,9 @@ GAME = "game"
 """Ray's resource, of which a machine has as many as it can run games."""
 MOST_REPORTS = 4096
 """Reports of races that are kept for whoever takes them; the oldest make way."""
+
+_NODE_DIED = "its node has died"
+"""In Ray's message, which is all that tells it from the death of a process."""
 
 MakeCollectors = Callable[[int], Sequence[Collector]]
 
@@ -45,19 +50,23 @@ class Seen(NamedTuple):
     """Of races since the last look."""
     has_ended: bool
     """Whether it drives no more, and all that it drove has arrived."""
+    tellings: tuple[Telling, ...]
+    """Its metrics since the last look."""
 
 
 class CollectorShell(Shell):
     """Drives races in some games."""
 
     def __init__(self, make: MakeCollectors, number: int) -> None:
+        self._number = number
         self._threads = CollectorThreads(make(number))
         self._threads.start()
 
     def look(self) -> Seen:
         """Return how it is; raises what ended the driving, where nobody asked for its end."""
         has_ended = self._threads.join(0.0)
-        return Seen(self._threads.heartbeats(), self._threads.take_reports(), has_ended)
+        tellings = (*self._threads.tell(), memory_of(f"collector-{self._number}"))
+        return Seen(self._threads.heartbeats(), self._threads.take_reports(), has_ended, tellings)
 
     def stop(self) -> None:
         """Drive no more, and send what is left."""
@@ -71,6 +80,7 @@ class _Member:
     """The answer that is awaited."""
     life: Life = Life.PENDING
     reason: str = ""
+    death: Death = Death.CRASH
     collectors: tuple[int, ...] = ()
     """Their numbers, as far as they were heard of."""
 
@@ -98,6 +108,7 @@ class RayCollectors:
         self._members: dict[int, _Member] = {}
         self._starts: dict[int, int] = {}
         self._reports: deque[RaceReport] = deque(maxlen=MOST_REPORTS)
+        self._tellings: deque[Telling] = deque(maxlen=MOST_REPORTS)
 
     def start(self, number: int) -> None:
         """See ``CollectorHost``."""
@@ -130,11 +141,15 @@ class RayCollectors:
             member.looking = None
         if member.looking is None and member.life in {Life.PENDING, Life.UP}:
             member.looking = answer(member.actor.look.remote, f"collector {number}")
-        return Sighting(member.life, heartbeats, member.reason)
+        return Sighting(member.life, heartbeats, member.reason, member.death)
 
     def take_reports(self) -> list[RaceReport]:
         """Return the reports of races since the last call."""
         return [self._reports.popleft() for _ in range(len(self._reports))]
+
+    def take_tellings(self) -> list[Telling]:
+        """Return the metrics of all members since the last call."""
+        return [self._tellings.popleft() for _ in range(len(self._tellings))]
 
     def actor(self, number: int) -> ActorHandle[Any]:
         """Return a member."""
@@ -147,7 +162,13 @@ class RayCollectors:
             member.life = Life.ENDED if seen.has_ended else Life.UP
             member.collectors = tuple(beat.collector for beat in seen.heartbeats)
             self._reports.extend(seen.reports)
+            self._tellings.extend(seen.tellings)
             return seen.heartbeats
-        if not isinstance(error, PeerUnavailableError) or isinstance(error.__cause__, ActorDiedError):
+        cause = error.__cause__
+        if isinstance(cause, OutOfMemoryError):
+            member.death = Death.MEMORY  # the next look finds it dead
+        if not isinstance(error, PeerUnavailableError) or isinstance(cause, ActorDiedError):
             member.life, member.reason = Life.DEAD, f"{error}"
+            if _NODE_DIED in str(cause):
+                member.death = Death.NODE
         return ()

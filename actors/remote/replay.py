@@ -25,6 +25,8 @@ from tmrl_ray.errors import RingError
 from tmrl_ray.experience.chunk import ChunkFormat
 from tmrl_ray.experience.ring_reader import RingReader
 from tmrl_ray.runs.checkpoint_files import Part
+from tmrl_ray.runs.meter import Telling
+from tmrl_ray.runs.process_memory import memory_of
 
 PART = "replay"
 PEER = "the replay buffer"
@@ -91,6 +93,10 @@ class ReplayShell(Shell):
     def stats(self) -> BufferStats:
         """See ``ReplayBuffer.stats``."""
         return self._buffer.stats()
+
+    def tell(self) -> tuple[Telling, ...]:
+        """Return the metrics of the buffer and its process since the last call."""
+        return self._buffer.tell(), memory_of(PART)
 
     def remove(self) -> None:
         """See ``ReplayBuffer.remove``; end the actor next."""
@@ -165,6 +171,24 @@ class ReplayClient:
         """
         stats: BufferStats = ask(self._replay.stats.remote, PEER, timeout_s=timeout_s)
         return stats
+
+    def ask_for_stats(self) -> Future[BufferStats]:
+        """Ask how the buffer is."""
+        return answer(self._replay.stats.remote, PEER)
+
+    def tell_pace(self, *, is_paused: bool, samples_per_insert: float | None) -> None:
+        """Set both; nobody waits for an answer."""
+        answer(lambda: self._replay.set_paused.remote(is_paused), PEER)
+        answer(lambda: self._replay.set_samples_per_insert.remote(samples_per_insert), PEER)
+
+    def tell(self, *, timeout_s: float = 10.0) -> tuple[Telling, ...]:
+        """Return the metrics of the buffer and its process since the last call.
+
+        Raises:
+            PeerUnavailableError: it does not answer.
+        """
+        tellings: tuple[Telling, ...] = ask(self._replay.tell.remote, PEER, timeout_s=timeout_s)
+        return tellings
 
     def checkpoint(self, *, timeout_s: float = 600.0) -> Part:
         """Return all experience as a part of a checkpoint.

@@ -207,4 +207,5 @@ class Surroundings:
         self.keeper = keeper or FakeKeeper()
         self.sink = FakeSink()
         self.weights = FakeWeights()
-        self.ports = Ports(self.keeper, self.sink, self.weights, self.clock, self.clock.sleep)
+        clock = self.clock
+        self.ports = Ports(self.keeper, self.sink, self.weights, clock, clock.sleep, stopwatch=clock)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load
 
-from learner.learner import Drawn, Learner, Ports, Question, Turn
+from learner.learner import TEST_EVERY, Drawn, Learner, Ports, Question, Turn
 from tests.iqn.networks import BATCH
 from tests.learner.drawn import SETTINGS, drawn, update_of
 from tmrl_ray.config.race import RewardSettings
@@ -26,16 +26,29 @@ LEARNER = SETTINGS.replace(draw_batches=BATCHES, draw_ahead=False, publish_every
 DRAW = Draw.of(np.zeros((BATCHES, BATCH), np.int64), np.full((BATCHES, BATCH), 4))
 
 
+class FakeRing(NamedTuple):
+    """A ring that has nothing but its name."""
+
+    uuid: str
+
+
 class FakeBuilder:
     """Builds batches by chance, the same ones from equal states."""
 
     buffers = 3
+    ring_uuid = "first"
+    torn_rows = lost_batches = 0
 
     def __init__(self) -> None:
         self.built = 0
         self.valuations: list[Valuation] = []
 
-    def batches(self, draw: Draw, valuation: Valuation, *, demonstrations: Draw | None = None) -> Iterator[Batch]:
+    def attach(self, ring: FakeRing) -> None:
+        self.ring_uuid = ring.uuid
+
+    def batches(
+        self, draw: Draw, valuation: Valuation, *, demonstrations: Draw | None = None, augment: bool = True
+    ) -> Iterator[Batch]:
         self.valuations.append(valuation)
         for _ in range(draw.shape[0]):
             self.built += 1
@@ -56,6 +69,7 @@ class FakePeers:
         self.published: list[tuple[int, bytes]] = []
         self.answers: list[Drawn | Exception | None] = []
         """What comes next; None: no answer yet. When there is nothing left, rows are drawn."""
+        self.newest_ring: str | Exception = "first"
 
     def ask(self, question: Question) -> Future[Drawn]:
         self.questions.append(question)
@@ -66,6 +80,11 @@ class FakePeers:
         elif answer is not None:
             future.set_result(answer)
         return future
+
+    def ring(self) -> FakeRing:
+        if isinstance(self.newest_ring, Exception):
+            raise self.newest_ring
+        return FakeRing(self.newest_ring)
 
     def publish(self, version: int, data: bytes) -> None:
         self.published.append((version, data))
@@ -154,3 +173,43 @@ def test_what_is_restored_goes_on_exactly():
         list(islice(learner.run(), BATCHES))
     other = second.update.weights()
     assert all(torch.equal(tensor, other[name]) for name, tensor in first.update.weights().items())
+
+
+def test_rows_of_another_ring_are_read_there() -> None:
+    peers = FakePeers()
+    peers.answers = [Drawn(100, DRAW, ring_uuid="first"), *[Drawn(200, DRAW, ring_uuid="second")] * 2]
+    learner = learner_of(peers, prioritised=True)
+    list(islice(learner.run(), BATCHES))
+    peers.newest_ring = PeerUnavailableError("away")
+    assert next(learner.run()) is Turn.WAITING  # nobody knows where the rows are
+    peers.newest_ring = "second"
+    assert next(learner.run()) is Turn.LEARNED
+    assert learner.builder.ring_uuid == "second"
+    assert len(peers.questions) == 3
+
+
+def test_races_that_are_kept_for_testing_are_measured_now_and_then() -> None:
+    peers = FakePeers()
+    peers.answers = [Drawn(100, DRAW, test=Draw.of(DRAW.rows[:1], DRAW.generations[:1]))]
+    learner = learner_of(peers)
+    list(islice(learner.run(), BATCHES))
+    before = learner.update.weights()
+    next(learner.run())
+    assert [each.test_batches for each in peers.questions] == [1, 0]
+    assert learner.builder.built == BATCHES + 2
+    values = learner.tell().values
+    assert values["learner/test_loss"] > 0 and values["learner/test_td_error"] > 0
+    assert values["learner/samples"] == (BATCHES + 1) * BATCH
+    assert any(not torch.equal(before[name], tensor) for name, tensor in learner.update.weights().items())
+    list(islice(learner.run(), TEST_EVERY + BATCHES))
+    assert [each.test_batches for each in peers.questions].count(1) == 2
+
+
+def test_a_test_changes_nothing_that_is_learned() -> None:
+    update = update_of(LEARNER)
+    before, _ = update.state_dict()
+    tested = update.test(drawn(seed=5))
+    after, _ = update.state_dict()
+    assert torch.isfinite(tested).all()
+    assert [name for name in before if not torch.equal(before[name], after[name])] == ["generator"]
+    assert update.online.training

@@ -195,3 +195,41 @@ def test_threads_lose_nothing() -> None:
     assert row["learner/samples"] == 5 * 3 * 1009
     steps = row["learner/step_ms"]
     assert isinstance(steps, Distribution) and steps.count == 5 * 1009
+
+
+def test_a_meter_takes_in_what_others_tell() -> None:
+    now_s = iter([0.0, 2.0, 2.0])
+    whole, first, second = Meter("all", clock=lambda: next(now_s)), Meter("one"), Meter("other")
+    for meter, amount in ((first, 5), (second, 7)):
+        meter.add("experience/rows_sampled", amount)
+        meter.observe("learner/step_ms", float(amount))
+        meter.set("learner/loss", float(amount))
+        whole.take_in(meter.tell())
+    first.add("experience/rows_sampled", 2)
+    whole.take_in(first.tell())
+    row = whole.row()
+    assert (row["experience/rows_sampled"], row["experience/sampled_per_s"]) == (14, 7.0)
+    assert row["learner/loss"] == 7.0
+    steps = row["learner/step_ms"]
+    assert (steps.count, steps.lowest, steps.highest, steps.total) == (2, 5.0, 7.0, 12.0)
+    again = Meter("one")  # after a kill, it begins at 0
+    again.add("experience/rows_sampled", 3)
+    whole.take_in(again.tell())
+    assert whole.row()["experience/rows_sampled"] == 17
+
+
+def test_a_telling_that_gets_lost_costs_no_count() -> None:
+    whole, part = Meter("all"), Meter("part")
+    part.add("learner/samples", 11)
+    part.tell()
+    part.add("learner/samples", 13)
+    whole.take_in(part.tell())
+    assert whole.row()["learner/samples"] == 24
+
+
+def test_totals_of_a_session_before_are_added_to() -> None:
+    whole, part = Meter("all"), Meter("part")
+    whole.load_state_dict({"learner/samples": 500})
+    part.add("learner/samples", 20)
+    whole.take_in(part.tell())
+    assert whole.row()["learner/samples"] == 520

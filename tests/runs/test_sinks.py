@@ -213,12 +213,12 @@ def ray_metrics(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, FakeMetri
 
 
 def test_ray_gets_gauges_growths_and_observations(ray_metrics: dict[str, FakeMetric]) -> None:
-    sink = RaySink("loop", totals={"learner/samples": 1000})
+    sink = RaySink("loop")
     sink.write(row(70, {"learner/samples": 1512, "race/finish_rate/A01/greedy": 0.5, "run/times": "text"}))
     sink.write(row(140, {"learner/samples": 1512, "learner/step_ms": spread([1.0, 1.0, 7.0])}))
     sink.write(row(210, {"learner/samples": 1600}))
     run = {"run": "loop"}
-    assert ray_metrics["tmrl_learner_samples"].told == [(512.0, run), (88.0, run)]
+    assert ray_metrics["tmrl_learner_samples"].told == [(1512.0, run), (88.0, run)]
     assert ray_metrics["tmrl_race_finish_rate"].told == [(0.5, {**run, "map": "A01", "kind": "greedy"})]
     assert ray_metrics["tmrl_clock_learner_steps"].told == [(10.0, run), (20.0, run), (30.0, run)]
     steps = ray_metrics["tmrl_step_ms"]

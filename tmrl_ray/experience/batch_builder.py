@@ -124,6 +124,20 @@ class BatchBuilder:
             self._shifted_from = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
 
     @property
+    def ring_uuid(self) -> str:
+        """Of the ring of the collectors."""
+        return self._experience.uuid
+
+    def attach(self, experience: RingReader) -> None:
+        """Read the collectors' rows in another ring from now on.
+
+        Raises:
+            InvalidInputError: its chunks do not reach as far as the recipe asks.
+        """
+        _check_reach(self.recipe, experience)
+        self._experience = experience
+
+    @property
     def buffers(self) -> int:
         """How many batches are valid at once."""
         return len(self._buffers)

@@ -218,6 +218,13 @@ class Sampler:
         self.stale_updates += len(update.rows) - current
         return current
 
+    def some_priorities(self, most: int) -> Priorities | None:
+        """Return the priorities of at most ``most`` of the rows that may be drawn; None: all are drawn alike."""
+        if self._prioritised is None:
+            return None
+        with self.ring.lock:
+            return self._prioritised.some_priorities(most)
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs to draw the same rows; priorities lie in the ring."""
         highest = None if self._prioritised is None else self._prioritised.highest
@@ -309,6 +316,12 @@ class _Prioritised:
             self._tree.set(rows[drawable], priorities[drawable] ** self._settings.alpha)
             self.highest = max(self.highest, float(priorities[drawable].max()))
         return int(current.sum())
+
+    def some_priorities(self, most: int) -> Priorities:
+        self._drop_old()
+        rows = np.flatnonzero(self._tree.leaves)
+        priorities: Priorities = self._ring.live_priorities()[rows[:: max(1, -(-len(rows) // most))]]
+        return priorities
 
     def check_valid(self) -> None:
         self._drop_old()

@@ -109,6 +109,13 @@ class DistributionWindow:
             self._lowest = min(self._lowest, float(flat.min()))
             self._highest = max(self._highest, float(flat.max()))
 
+    def merge(self, other: Distribution) -> None:
+        """Take in numbers that were counted elsewhere, in the same buckets."""
+        self._counts = [before + int(new) for before, new in zip(self._counts, other.counts, strict=True)]
+        self._total += other.total
+        self._lowest = min(self._lowest, other.lowest)
+        self._highest = max(self._highest, other.highest)
+
     def take(self) -> Distribution | None:
         """Return what was taken in since the last call; None: nothing."""
         if self._lowest > self._highest:

@@ -9,7 +9,9 @@ The loop in which it is used::
         meter.add("learner/samples", len(batch))
         meter.set("learner/learning_rate", rate)
         ...
-        values = meter.row()          every few seconds; small, and may be sent to another process
+        values = meter.row()          every few seconds
+
+A component in a process of its own is asked to :meth:`Meter.tell` instead; the meter of whoever asked takes that in.
 
 Names that are not declared raise at once. Values that are not finite are left out, counted and named in the log once.
 """
@@ -18,10 +20,12 @@ from __future__ import annotations
 
 import logging
 import math
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,6 +39,18 @@ log = logging.getLogger(__name__)
 Value = float | int | str | Distribution
 """Of a scalar or a counter a number, of a text a string, of a histogram a distribution."""
 DROPPED = "metrics/dropped_values/{component}"
+MOST_SOURCES = 4096
+"""Meters of which the totals are remembered that they told last; more would be a leak somewhere."""
+
+
+@dataclass(frozen=True)
+class Telling:
+    """What a meter tells another one; small, and may be sent to another process."""
+
+    source: str
+    """Which meter; one that was made anew, after a kill, is another one, and its counters began at 0."""
+    values: Mapping[str, Value]
+    """Since the last telling; totals of counters since the meter was made. One that gets lost costs no count."""
 
 
 class Meter:
@@ -51,6 +67,8 @@ class Meter:
     ) -> None:
         self._registry = registry
         self._clock = clock
+        self._source = f"{component}-{secrets.token_hex(6)}"
+        self._told: dict[str, dict[str, float]] = {}  # by source, the totals that it told last
         self._dropped = registry.name(DROPPED, component=component)
         self._named: set[str] = set()
         self._lock = threading.Lock()
@@ -137,13 +155,34 @@ class Meter:
         """Return the values since the last row, totals of counters included, and begin anew."""
         with self._lock:
             now_s = self._clock()
-            values: dict[str, Value] = {**self._latest, **self._totals, **self._rates(now_s - self._since_s)}
-            values |= {name: total / count for name, (total, count) in self._sums.items()}
-            taken = ((name, window.take()) for name, window in self._windows.items())
-            values |= {name: distribution for name, distribution in taken if distribution is not None}
-            self._latest, self._sums = {}, {}
+            values = self._take() | self._rates(now_s - self._since_s)
             self._before, self._since_s = dict(self._totals), now_s
         return values
+
+    def tell(self) -> Telling:
+        """Return the same for another meter, which works out rates by itself."""
+        with self._lock:
+            return Telling(self._source, self._take())
+
+    def take_in(self, telling: Telling) -> None:
+        """Take in what another meter tells: its counters add to those here.
+
+        Raises:
+            ValueError: something of it is not declared.
+        """
+        with self._lock:
+            if telling.source not in self._told and len(self._told) >= MOST_SOURCES:
+                del self._told[next(iter(self._told))]
+            told = self._told.setdefault(telling.source, {})
+            for name, value in telling.values.items():
+                metric = self._registry.resolve(name).metric
+                if isinstance(value, Distribution):
+                    self._window(name, metric.bounds).merge(value)
+                elif isinstance(value, str) or metric.kind is not Kind.COUNTER:
+                    self._latest[name] = value
+                else:
+                    self._totals[name] = self._totals.get(name, 0) + value - told.get(name, 0)
+                    told[name] = value
 
     def state_dict(self) -> dict[str, float]:
         """Return the totals of the counters: what a resumed run goes on from."""
@@ -162,8 +201,17 @@ class Meter:
                 self._totals[name] = total
             self._before = dict(self._totals)
 
-    def _rates(self, passed_s: float) -> dict[str, float]:
-        rates = {}
+    def _take(self) -> dict[str, Value]:
+        """Return what was given since the last call, and totals; hold the lock."""
+        values: dict[str, Value] = {**self._latest, **self._totals}
+        values |= {name: total / count for name, (total, count) in self._sums.items()}
+        taken = ((name, window.take()) for name, window in self._windows.items())
+        values |= {name: distribution for name, distribution in taken if distribution is not None}
+        self._latest, self._sums = {}, {}
+        return values
+
+    def _rates(self, passed_s: float) -> dict[str, Value]:
+        rates: dict[str, Value] = {}
         for name, total in self._totals.items():
             counter = self._registry.resolve(name)
             metric = self._registry.rates.get(counter.metric.name)

@@ -28,6 +28,7 @@ _ABOUT = {
     "memory": "Memory.",
     "run": "The run as a whole.",
     "metrics": "Faults of the metrics themselves.",
+    "pretrain": "Pretraining, a row for each epoch: here the step axis is epochs.",
 }
 
 _INTRODUCTION = """\
@@ -41,7 +42,7 @@ on every row. Wall time, which TensorBoard offers too, includes the nights betwe
 - TensorBoard: `tensorboard --logdir runs`. Each chart's help is the text below. A histogram is also told as two
   scalars, `NAME/median` and `NAME/q98`.
 - Ray, Prometheus, Grafana: the second name, with what stands in braces as labels, and `run`. Prometheus adds `ray_`
-  before the name and, after that of a counter, `_total`; after a resume, its counters begin at 0.
+  before the name and, after that of a counter, `_total`. Counters go on after a resume.
 - `metrics.jsonl` in the run's folder: the same rows for programs.
 
 A **scalar** is told as it is, or as the mean of what came since the last row. A **counter** is the total over the whole

@@ -126,6 +126,16 @@ class RaceBook:
             best[name] = min(time_s, best.get(name, time_s))
         return best
 
+    def table(self) -> str:
+        """Return best and typical times by map and kind of race, as a table."""
+        lines = ["| map | races | best | running mean | finished of the last |", "|---|---|---|---|---|"]
+        for key, races in sorted(self._finished.items()):
+            name, _, kind = key.rpartition("/")
+            times_s = (known.get(key) for known in (self._best_s, self._mean_s))
+            best, mean = ("-" if time_s is None else f"{time_s:.2f} s" for time_s in times_s)
+            lines.append(f"| {name} | {kind} | {best} | {mean} | {sum(races)} of {len(races)} |")
+        return "\n".join(lines)
+
     def add(self, race: RaceFigures, *, evaluation: bool = False) -> dict[str, Value]:
         """Take in a race and return its values, as a row of their own.
 

@@ -1,12 +1,12 @@
 """Metrics for Ray's dashboard, Prometheus and Grafana: ``ray_tmrl_...``, with the run as a label.
 
-The names are those of the observability contract (``Metric.ray_name``); what fills a place in a name is a label.
-Texts are left out. The only module of this package that needs Ray, and only once a sink is made.
+Counters stand at the total of the run, over all of its sessions. The names are those of the observability contract
+(``Metric.ray_name``); what fills a place in a name is a label. Texts are left out. The only module of this package that
+needs Ray, and only once a sink is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,16 +29,15 @@ class RaySink:
 
     Args:
         run: name of the run.
-        totals: what counters stood at when the session began: Ray's count from there, since Prometheus adds sessions.
         registry: what is declared.
     """
 
     name = "ray"
 
-    def __init__(self, run: str, *, totals: Mapping[str, float] | None = None, registry: Registry = METRICS) -> None:
+    def __init__(self, run: str, *, registry: Registry = METRICS) -> None:
         self._run = run
         self._registry = registry
-        self._totals = dict(totals or {})
+        self._totals: dict[str, float] = {}
         self._metrics: dict[str, Any] = {}
 
     def write(self, row: Row) -> None:

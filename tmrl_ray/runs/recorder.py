@@ -76,9 +76,9 @@ class Recorder:
     def __init__(self, sinks: Iterable[Sink] = (), *, registry: Registry = METRICS) -> None:
         self._sinks = list(sinks)
         self._registry = registry
-        self._failed: dict[str, int] = {}
+        self._failed = {sink.name: 0 for sink in self._sinks}
         self._dropped = 0
-        self._totals: dict[str, float] = {}
+        self._told: dict[str, Value] = {}
         self._env_steps = 0
         self._lock = threading.Lock()
 
@@ -100,17 +100,9 @@ class Recorder:
                 raise ValueError(f"a row at {clocks.env_steps} env steps comes after one at {self._env_steps}")
             self._env_steps = clocks.env_steps
             row = Row(clocks, time.time() if time_s is None else time_s, self._finite(values) | self._own())
-            for name, value in row.values.items():
-                if isinstance(value, int | float) and self._registry.resolve(name).metric.kind is Kind.COUNTER:
-                    self._totals[name] = value
             for sink in self._sinks:
                 self._write_to(sink, row)
         return row
-
-    def totals(self) -> dict[str, float]:
-        """Return what all counters stand at, for the checkpoint: ``RaySink`` wants it when the run is resumed."""
-        with self._lock:
-            return dict(self._totals)
 
     def close(self) -> None:
         """Close all sinks."""
@@ -141,19 +133,20 @@ class Recorder:
         return finite
 
     def _own(self) -> dict[str, Value]:
-        """Return what the recorder has to tell of itself."""
+        """Return what the recorder has to tell of itself that it has not told yet."""
         own: dict[str, Value] = {self._registry.name(FAILED, sink=sink): n for sink, n in self._failed.items()}
-        if self._dropped:
-            own[self._registry.name(DROPPED, component="recorder")] = self._dropped
-        return own
+        own[self._registry.name(DROPPED, component="recorder")] = self._dropped
+        news = {name: value for name, value in own.items() if self._told.get(name) != value}
+        self._told = own
+        return news
 
     def _write_to(self, sink: Sink, row: Row) -> None:
         try:
             sink.write(row)
         except OSError as error:
-            if sink.name not in self._failed:
+            if not self._failed[sink.name]:
                 log.error("the sink %s of the metrics lost a row: %s", sink.name, error)
-            self._failed[sink.name] = self._failed.get(sink.name, 0) + 1
+            self._failed[sink.name] += 1
 
 
 def _plain(value: Value) -> Value:

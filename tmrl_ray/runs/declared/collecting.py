@@ -55,7 +55,7 @@ COLLECTING = (
         rising="The network loses messages, or the replay buffer is busy or was killed.",
     ),
     Metric(
-        name="collector/restarts/{reason:crash|hang|memory|node|replaced}",
+        name="collector/restarts/{reason:crash|hang|memory|node}",
         kind=Kind.COUNTER,
         unit="restarts",
         help="Collectors that were started again, by why.",
@@ -72,17 +72,17 @@ COLLECTING = (
         kind=Kind.HISTOGRAM,
         unit="ms",
         bounds=MILLISECONDS,
-        help="Time of a decision by stage: the game until its next picture, the observation, the policy, and putting "
-        "the step into a chunk.",
+        help="Mean time of a race's decisions by stage: the game until its next picture, the observation, the policy, "
+        "and putting the step into a chunk.",
         rising="game: it is drawn on a shared processor. policy: inference shares it.",
     ),
     Metric(
-        name="game/restarts/{reason:hang|gone|protocol|planned}",
+        name="game/restarts/{reason:hang|gone|protocol}",
         kind=Kind.COUNTER,
         unit="restarts",
         ray="game_restarts",
-        help="Games that were started again: they hung, ended, talked nonsense, or had run for long enough.",
-        rising="Games die: look at the collector's log. Planned ones are normal.",
+        help="Games of collectors that were lost and started again: they hung, ended, or talked nonsense.",
+        rising="Games die: look at the collector's log.",
     ),
     Metric(
         name="exploration/epsilon",
@@ -123,11 +123,17 @@ COLLECTING = (
         rising="Cannot rise: the network has its size.",
     ),
     Metric(
+        name="weights/age_s",
+        unit="s",
+        help="Time since weights were published last.",
+        rising="Learning is slow, or the learner waits for experience.",
+    ),
+    Metric(
         name="weights/publish_ms",
         kind=Kind.HISTOGRAM,
         unit="ms",
         bounds=MILLISECONDS,
-        help="Time to publish weights.",
+        help="Time that a publication costs the learner: weights are copied, packed and handed over.",
         rising="The learner's processor is shared.",
     ),
     Metric(

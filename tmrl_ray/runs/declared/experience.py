@@ -41,13 +41,13 @@ _FLOWS = (
         rising="Learning gets faster.",
     ),
     Metric(
-        name="experience/rows_dropped/{reason:refused|malformed|lost}",
+        name="experience/rows_dropped/{reason:refused|discarded}",
         kind=Kind.COUNTER,
         unit="rows",
         ray="transitions_dropped",
-        help="Decisions that did not become experience: refused (unknown incarnation, or too old), malformed, or lost "
-        "with a game.",
-        rising="Collectors start anew all the time, another version of the program sends, or games die.",
+        help="Decisions that did not become experience: of chunks that the buffer refused (unknown incarnation, or "
+        "too old), or of a race that its collector discarded for that.",
+        rising="Collectors start anew all the time, or the buffer has lost its ring.",
     ),
     Metric(
         name="experience/duplicate_chunks",
@@ -56,6 +56,20 @@ _FLOWS = (
         unit="chunks",
         help="Chunks that came once more, which does no harm.",
         rising="Answers to collectors get lost or take too long.",
+    ),
+    Metric(
+        name="experience/malformed_chunks",
+        kind=Kind.COUNTER,
+        unit="chunks",
+        help="Chunks that were none, or of another layout.",
+        rising="Another version of the program sends, or the network damages messages.",
+    ),
+    Metric(
+        name="experience/lost_batches",
+        kind=Kind.COUNTER,
+        unit="batches",
+        help="Batches of which every row had been overwritten before it was read, and which were left out.",
+        rising="The learner reads long after it asked.",
     ),
     Metric(
         name="experience/torn_rows",
@@ -93,10 +107,19 @@ _FLOWS = (
         name="experience/policy_age",
         kind=Kind.HISTOGRAM,
         unit="versions",
-        ray="policy_age_updates",
+        ray="policy_age_versions",
         bounds=AGES,
         help="Policy lag: by how many published versions the policy that played a drawn row is older than the newest.",
         rising="Normal while the window fills. Later: collectors do not fetch weights, or have become slow.",
+    ),
+    Metric(
+        name="experience/policy_age_updates",
+        kind=Kind.HISTOGRAM,
+        unit="learner steps",
+        ray="policy_age_updates",
+        bounds=AGES,
+        help="The same in learner steps: as many to each version as lie between two publications.",
+        rising="As before.",
     ),
 )
 

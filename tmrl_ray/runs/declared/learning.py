@@ -298,6 +298,18 @@ _PACE = (
         rising="Learning is the bottleneck.",
     ),
     Metric(
+        name="learner/gathering_share",
+        unit="share",
+        help="Share of wall time spent on making batches of rows.",
+        rising="Memory is slow or shared.",
+    ),
+    Metric(
+        name="learner/publishing_share",
+        unit="share",
+        help="Share of wall time spent on publishing weights.",
+        rising="Publish less often: learner.publish_every.",
+    ),
+    Metric(
         name="learner/testing_share",
         unit="share",
         help="Share of wall time spent on batches that are never learned from.",

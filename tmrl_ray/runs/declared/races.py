@@ -151,6 +151,18 @@ RACES = (
         rising="The car gets slower at its best.",
     ),
     Metric(
+        name="evaluation/furthest_share/{map}",
+        unit="share",
+        help="The furthest point of the line that was reached, as a share of the line, mean over one evaluation.",
+        rising="The car gets further.",
+    ),
+    Metric(
+        name="evaluation/first_finish_s/{map}",
+        unit="s",
+        help="Training time after which the first race of an evaluation was finished; absent before.",
+        rising="Cannot rise.",
+    ),
+    Metric(
         name="evaluation/policy_version",
         unit="version",
         help="Version of the weights of the newest evaluation.",

@@ -32,6 +32,12 @@ SERVICE = (
         rising="A component keeps more and more.",
     ),
     Metric(
+        name="checkpoint/age_s",
+        unit="s",
+        help="Time since the newest checkpoint, or since the session began: what a kill would cost the learner.",
+        rising="Up to the time between two checkpoints: normal. Beyond it: they fail.",
+    ),
+    Metric(
         name="checkpoint/failures",
         kind=Kind.COUNTER,
         unit="checkpoints",
@@ -41,7 +47,7 @@ SERVICE = (
     Metric(
         name="memory/process_bytes/{process}",
         unit="bytes",
-        help="Resident memory of a process.",
+        help="Memory that a process has for itself: without the ring and Ray's object store, which are shared.",
         rising="Normal until all of it has warmed up; a steady rise later is a leak.",
     ),
     Metric(
