@@ -72,7 +72,7 @@ class BufferStats(NamedTuple):
     band: float
     duplicate_chunks: int
     refused_chunks: int
-    """Of unknown incarnations, or too old."""
+    """Of unknown incarnations, too old, or of outdated weights."""
     malformed_chunks: int
     stale_priorities: int
     collectors: tuple[int, ...]

@@ -34,6 +34,8 @@ class AppendStatus(StrEnum):
     """It is in the ring, and survives the kill of any process."""
     DUPLICATE = "duplicate"
     """It came before."""
+    OUTDATED = "outdated"
+    """Weights that are too old drove it: it is not taken, and need not be sent again."""
     REFUSED = "refused"
     """It is older than what the buffer can tell apart, or its incarnation is unknown: ask for another one."""
 

@@ -239,6 +239,9 @@ class ChunkSender:
         answer = reply.result()
         self._parcels.remove(parcel)
         self.standing = answer.standing
+        if answer.status is AppendStatus.OUTDATED:
+            log.warning("the buffer takes nothing of weights as old as those of %s: it is lost", parcel.name)
+            self.refused += 1
         if answer.status is AppendStatus.REFUSED:
             log.warning("the buffer does not know what came before %s: it is lost", parcel.name)
             self.refused += 1

@@ -93,6 +93,9 @@ class CollectorSettings(Settings):
     """Whether what was seen travels compressed; null: to a buffer on another machine only."""
     fetch_s: PositiveFloat = 10.0
     """How long a race waits for newer weights before it starts with those that are there."""
+    stale_weights_s: PositiveFloat = 600.0
+    """A collector that acts with the same weights for so long, while newer ones are there, raises an alarm. Longer than
+    a race, in the midst of which weights may not change."""
 
     @model_validator(mode="after")
     def _share_of_a_gpu(self) -> Self:

@@ -122,6 +122,8 @@ class ReplaySettings(Settings):
     """Half the limiter's band, as a share of what ``learn_start_rows`` are drawn in all."""
     priorities: PrioritySettings | None = None
     """Prioritised drawing; null: all rows are drawn alike."""
+    max_policy_lag: PositiveInt | None = None
+    """Decisions of weights that are older by more published versions than this are not taken in; null: all are."""
     test_every: Annotated[int, Field(ge=2)] | None = 20
     """Every so many races of a collector, one is kept for testing and never learned from; null: none."""
     n_steps: Annotated[int, Field(ge=1, le=64)] = 3
