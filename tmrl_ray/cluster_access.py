@@ -49,7 +49,7 @@ def join_cluster(address: str, **options: Any) -> None:
             ) from error
         raise ClusterError(
             f"cannot join the Ray cluster at {place}: {reason.splitlines()[-1]}",
-            hint="This machine must be a part of it: deploy/join_cluster.sh makes it one.",
+            hint="This machine must be a part of it: `deploy/node.sh join` makes it one.",
         ) from error
 
 
@@ -86,7 +86,7 @@ def _resolve(address: str) -> str:
     except ConnectionError as error:
         raise ClusterError(
             "no Ray cluster was started on this machine, and RAY_ADDRESS names none elsewhere",
-            hint="Start one with deploy/start_head.sh, give --address HOST:6379, or leave --address out.",
+            hint="Start one with deploy/node.sh head 1, give --address HOST:6379, or leave --address out.",
         ) from error
     except (ValueError, OSError) as error:
         raise ClusterError(f"{address} is no address of a Ray cluster: {error}", hint="Give HOST:6379.") from error

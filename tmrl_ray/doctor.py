@@ -63,6 +63,7 @@ def examine(port: int = ConnectionSettings().port, state_dir: Path | None = None
     yield from _ports(port)
     yield from _games(default_state_dir() if state_dir is None else state_dir)
     yield from _rings()
+    yield from _token()
 
 
 def clear_up(state_dir: Path | None = None) -> None:
@@ -195,6 +196,18 @@ def _rings() -> Iterator[Finding]:
         yield Finding("left-over rings", "note", value, advice)
     else:
         yield Finding("left-over rings", "ok", "none: no experience of killed runs in shared memory")
+
+
+def _token() -> Iterator[Finding]:
+    """Look who may read the token of this user's Ray clusters: Ray writes its file for everybody."""
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    if not path.is_file():
+        yield Finding("cluster token", "ok", f"none in {path}: made when it is needed")
+    elif os.name == "posix" and path.stat().st_mode & 0o077:
+        advice = f"Whoever has it can run anything on your clusters: chmod 600 {path}"
+        yield Finding("cluster token", "note", f"others on this machine may read {path}", advice)
+    else:
+        yield Finding("cluster token", "ok", str(path))
 
 
 def _can_listen(port: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -68,3 +69,21 @@ def test_a_kernel_cache_that_cannot_be_written_is_a_problem(monkeypatch: pytest.
     finding = next(each for each in doctor.examine() if each.name == "kernel cache")
     assert finding.status == "problem"
     assert "NUMBA_CACHE_DIR" in finding.advice
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files have no modes")
+def test_a_token_that_others_may_read_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = tmp_path / "auth_token"
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+
+    def finding() -> doctor.Finding:
+        return next(each for each in doctor.examine() if each.name == "cluster token")
+
+    assert finding().value.startswith("none in")
+    token.write_text("secret")
+    token.chmod(0o644)
+    assert finding().status == "note"
+    assert finding().advice.endswith(f"chmod 600 {token}")
+    assert "secret" not in str(finding())
+    token.chmod(0o600)
+    assert finding().status == "ok"
