@@ -18,7 +18,7 @@ import torch
 
 from learner.report import StepReport, summarise
 from learner.update import LearnerUpdate
-from tests.bench.reference_update import ReferenceUpdate
+from tests.bench.peers.rulka_update import ReferenceUpdate
 from tmrl_ray.config.learner import LearnerSettings
 from tmrl_ray.config.loading import load_config
 from tmrl_ray.config.race import ObservationSettings

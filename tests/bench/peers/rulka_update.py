@@ -2,8 +2,8 @@
 
 Same network, batch, loss and optimiser as the ``legacy_rulka`` preset, carried out the way the reference does (read in
 its source, written anew): features repeated for every quantile, both heads where only the best action is asked for,
-loss inside autocast, torch's RAdam and gradient scaler, two gradient norms, the loss and the norms of every layer
-fetched from the device in every step, weights and target updated tensor by tensor.
+loss inside autocast, torch's RAdam and gradient scaler, the gradient's norm taken and fetched twice, then the loss and
+the norms of every layer fetched in every step, weights and target updated tensor by tensor.
 """
 
 from __future__ import annotations
@@ -81,11 +81,12 @@ class ReferenceUpdate:
         self._scaler.scale(total).backward()
         self._scaler.unscale_(self._optimiser)
         parameters = list(self.online.parameters())
+        norm_before = nn.utils.clip_grad_norm_(parameters, float("inf")).detach().cpu().item()
         norm = nn.utils.clip_grad_norm_(parameters, 30.0).detach().cpu().item()
         nn.utils.clip_grad_value_(parameters, 1000.0)
         self._scaler.step(self._optimiser)
         self._scaler.update()
-        told = {"loss": total.detach().cpu().item(), "norm": norm, "norm_before": float(norm)}
+        told = {"loss": total.detach().cpu().item(), "norm": norm, "norm_before": norm_before}
         layers = torch.stack([torch.stack([p.grad.norm(), p.grad.max()]) for p in parameters if p.grad is not None])
         told["layers"] = float(layers.cpu().sum())
         self._decay_and_follow()
