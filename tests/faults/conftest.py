@@ -36,7 +36,7 @@ def recovery(record_property: Callable[[str, object], None]) -> Recovery:
 
 @pytest.fixture(autouse=True)
 def _named(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
-    record_property("fault", (request.function.__doc__ or "").strip().splitlines()[0])
+    record_property("fault", (request.function.__doc__ or "").strip().partition("\n")[0])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
