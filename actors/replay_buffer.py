@@ -25,7 +25,9 @@ from actors.durable_limiter import DurableLimiter
 from actors.experience_checkpoint import ExperienceFolder, RestoreReport, SavedExperience
 from actors.messages import AppendReply, AppendStatus, Grant, Standing
 from tmrl_ray.errors import ChunkError, InvalidInputError
+from tmrl_ray.experience.chunk import Chunk
 from tmrl_ray.experience.codec import Buffer, decode
+from tmrl_ray.experience.columns import NO_VERSION
 from tmrl_ray.experience.demonstrations import Demonstrations
 from tmrl_ray.experience.incarnations import Arrival
 from tmrl_ray.experience.limiter import Pace
@@ -248,6 +250,10 @@ class ReplayBuffer:
         except ChunkError:
             self._malformed += 1
             raise
+        if self._is_outdated(chunk):
+            self._refused += 1
+            self._meter.refused(chunk.core)
+            return AppendReply(AppendStatus.OUTDATED, self.standing(chunk.id.collector))
         with self._appending:
             result = self._sampler.append(chunk)
             with self._counting:
@@ -260,6 +266,10 @@ class ReplayBuffer:
         if result.arrival is Arrival.STALE:
             self._meter.refused(chunk.core)
         return AppendReply(_STATUS[result.arrival], self.standing(chunk.id.collector))
+
+    def _is_outdated(self, chunk: Chunk) -> bool:
+        most, version = self._settings.max_policy_lag, int(chunk.core_of("policy_version").max())
+        return most is not None and version != NO_VERSION and self.policy_version - version > most
 
     def _draw(self, request: DrawRequest) -> Drawn | NeedMore:
         self.policy_version = max(self.policy_version, request.policy_version)

@@ -6,11 +6,14 @@ not change any more, while newer ones are published, has lost its way to them.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from actors.messages import Heartbeat
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -38,14 +41,14 @@ class WeightWatch:
         """Numbers of the collectors that an alarm was raised about, and that still act with those weights."""
         return tuple(sorted(number for number, behind in self._behind.items() if behind.told))
 
-    def look(self, heartbeats: Iterable[Heartbeat], newest: int) -> list[str]:
-        """Take in how collectors are, and return new alarms.
+    def look(self, heartbeats: Iterable[Heartbeat], newest: int) -> None:
+        """Take in how collectors are, and raise what alarms there are.
 
         Args:
             heartbeats: of all collectors that there are.
             newest: version that was published last.
         """
-        now_s, before, alarms = self._clock(), self._behind, []
+        now_s, before = self._clock(), self._behind
         self._behind = {}
         for beat in heartbeats:
             if beat.policy_version >= newest:
@@ -56,8 +59,11 @@ class WeightWatch:
             self._behind[beat.collector] = behind
             if not behind.told and now_s - behind.since_s >= self._patience_s:
                 behind.told = True
-                alarms.append(
-                    f"collector {beat.collector} has acted with weights of version {beat.policy_version} for "
-                    f"{now_s - behind.since_s:.0f} s, the newest are {newest}: it does not get them any more"
+                log.error(
+                    "collector %d has acted with weights of version %d for %.0f s, the newest are %d: it does not get "
+                    "them any more",
+                    beat.collector,
+                    beat.policy_version,
+                    now_s - behind.since_s,
+                    newest,
                 )
-        return alarms

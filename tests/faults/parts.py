@@ -66,16 +66,23 @@ def cluster(games: int = 4, cpus: int = 4) -> Iterator[Path]:
         cpus: that Ray believes in; more than there are lets more actors start, which share them.
     """
     directory = tempfile.mkdtemp(prefix="r")
-    ray.init(
-        num_cpus=cpus,
-        resources={"game": games},
-        object_store_memory=150_000_000,
-        include_dashboard=False,
-        namespace=NAMESPACE,
-        logging_level="error",
-        log_to_driver=False,
-        _temp_dir=directory,
-    )
+    for attempt in range(3):  # Ray gives itself 30 s to start, which a loaded machine may exceed
+        try:
+            ray.init(
+                num_cpus=cpus,
+                resources={"game": games},
+                object_store_memory=150_000_000,
+                include_dashboard=False,
+                namespace=NAMESPACE,
+                logging_level="error",
+                log_to_driver=False,
+                _temp_dir=directory,
+            )
+            break
+        except Exception as error:  # noqa: BLE001 - Ray raises nothing else
+            ray.shutdown()
+            if attempt == 2 or "timed out during startup" not in str(error):
+                raise
     try:
         yield Path(directory)
     finally:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +22,7 @@ from actors.remote.replay import PEER, ReplayClient, start_replay
 from actors.remote.weights import PEER as WEIGHTS_PEER
 from actors.remote.weights import WeightClient, redeem, start_weight_store
 from actors.weight_store import Weights
+from actors.weight_watch import WeightWatch
 from tests.actors.fakes import FORMAT
 from tests.actors.remote_parts import kill_process, setup
 from tests.faults.conftest import Recovery
@@ -31,6 +34,7 @@ from tests.faults.faulty_collectors import (
     make_good,
     make_hanging,
     make_skewed,
+    make_with_number_one_blocked,
 )
 from tests.faults.parts import PATIENCE_S, cluster, eventually
 from tmrl_ray.errors import ChunkError, PeerUnavailableError, RingError
@@ -44,10 +48,12 @@ GAMES = 8
 class Collecting:
     """A pool of toy collectors, their buffer and their weights; closed with a look at the journal."""
 
-    def __init__(self, run: str, folder: Path, make: Make, policy: PoolPolicy | None = None) -> None:
+    def __init__(self, run: str, folder: Path, make: Make, policy: PoolPolicy | None = None, **replay: Any) -> None:
         self.making = Making(run, folder)
         self.store = start_weight_store(run)
-        self.actors = [start_replay(run, setup(run, folder, rows=400_009)), self.store]
+        made = setup(run, folder, rows=400_009)
+        made = dataclasses.replace(made, settings=made.settings.replace(**replay))
+        self.actors = [start_replay(run, made), self.store]
         wait_until_up(self.actors[0], PEER, timeout_s=PATIENCE_S)
         self.replay = ReplayClient(self.actors[0])
         self.weights = WeightClient(self.store)
@@ -197,6 +203,42 @@ def test_row_21_whoever_pulls_weights_of_an_owner_that_dies_never_hangs(good: Co
             except PeerUnavailableError:
                 continue
         recovery.end()
+
+
+def test_row_23_a_collector_that_gets_no_weights_raises_an_alarm(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, recovery: Recovery
+) -> None:
+    """Stale weights, pulls of one collector blocked: its lag rises, an alarm names it, what it sends may be dropped."""
+    collecting = Collecting("stale", tmp_path, make_with_number_one_blocked, max_policy_lag=5)
+    watch = WeightWatch(patience_s=3.0)
+    collecting.pool.scale(2)
+    eventually(lambda: len(collecting.beats()) == 2 and collecting.rows() > 100)
+    recovery.begin()
+    version = 0
+    lags: list[int] = []
+
+    def is_told() -> bool:
+        nonlocal version
+        version += 1
+        collecting.publish(version)
+        beats = collecting.beats()
+        watch.look(beats.values(), version)
+        lags.append(version - beats[1].policy_version if 1 in beats else 0)
+        time.sleep(0.1)
+        return watch.stale == (1,)
+
+    eventually(is_told)
+    recovery.end()
+    assert "collector 1 has acted with weights of version 0" in caplog.text
+    assert "collector 0" not in caplog.text
+    assert max(lags) == lags[-1] > 5
+    eventually(lambda: collecting.making.journal.read().answers["outdated"] > 1)
+    account = collecting.making.journal.read()
+    assert account.answers["refused"] == 0
+    rows = collecting.rows()
+    eventually(lambda: (collecting.publish(version), collecting.rows() > rows + 100)[1])  # the other one goes on
+    assert collecting.beats()[0].incarnation != collecting.beats()[1].incarnation
+    collecting.close()
 
 
 def test_row_40_another_version_is_refused_with_both_hashes(tmp_path: Path, recovery: Recovery) -> None:

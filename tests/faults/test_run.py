@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -19,7 +20,7 @@ import ray
 from actors.collector_pool import MemberState
 from tests.actors.remote_parts import kill_process, process_of
 from tests.faults.conftest import Recovery
-from tests.faults.faulty_run import publishing
+from tests.faults.faulty_run import nonsense, publishing
 from tests.faults.parts import cluster, resident_bytes
 from tests.faults.watched_run import Started, Watched, faults_on_demand
 from tmrl_ray.cluster import ClusterRun, ClusterStatus, connected
@@ -87,6 +88,32 @@ def test_row_17_a_learner_killed_while_it_publishes_leaves_whole_weights(
     watched.until(goes_on)
     recovery.end()
     assert seen == sorted(seen)
+
+
+@pytest.mark.faults
+def test_row_18_batches_without_a_finite_loss_are_set_aside_with_their_rows(
+    watched: Watched, started: Started, recovery: Recovery
+) -> None:
+    """NaN loss: a few batches are undone and written down; nothing but NaN: restarted from the last good, 60 s."""
+    before = watched.cluster.status()
+    aside = watched.cluster.records.run.set_aside
+    assert not aside.exists()
+    nonsense(started.journal.folder).arm("3")
+    watched.until(lambda _: aside.exists() and len(aside.read_text().splitlines()) == 3)
+    for line in aside.read_text().splitlines():
+        entry = json.loads(line)
+        assert len(entry["rows"]) == len(entry["generations"]) == 32
+    status = watched.until(lambda status: status.learner_steps > before.learner_steps + 20)
+    assert status.learner_restarts == before.learner_restarts
+    nonsense(started.journal.folder).arm("1000000")
+    recovery.begin()
+    watched.until(lambda status: status.learner_restarts == before.learner_restarts + 1)
+    restarted = watched.cluster.status().policy_version
+    status = watched.until(lambda status: min(status.acknowledged.values()) > restarted + 2)
+    recovery.end()
+    weights = watched.cluster.weights.fetch_if_newer(0).result(60.0)
+    assert weights is not None
+    assert all(bool(tensor.isfinite().all()) for tensor in weights.tensors().values())
 
 
 @pytest.mark.faults
