@@ -15,41 +15,38 @@ ring stays, and whoever resumes the run goes on with it.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import psutil
 import ray
 from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.collector import Collector
-from actors.collector import Ports as CollectorPorts
 from actors.collector_pool import CollectorPool, Member
 from actors.draw_messages import BufferStats
 from actors.evaluation import Evaluation
-from actors.evaluator import Evaluator
-from actors.race_archive import RaceArchive
 from actors.race_report import RaceReport
-from actors.remote.calls import NAMESPACE, answer, end_actor, find_actor, object_store, wait_until_up
+from actors.remote.calls import answer, end_actor, object_store, wait_until_up
 from actors.remote.collector import RayCollectors
 from actors.remote.evaluator import EvaluatorClient, start_evaluator
-from actors.remote.replay import PART as REPLAY
 from actors.remote.replay import PEER as REPLAY_PEER
 from actors.remote.replay import ReplayClient, start_replay
-from actors.remote.weights import PART as WEIGHTS
 from actors.remote.weights import WeightClient, start_weight_store
-from tmrl_ray.cluster_access import join_cluster
+from actors.weight_watch import WeightWatch
+from tmrl_ray.buffer_keeper import BufferKeeper
 from tmrl_ray.config.run import RunConfig
 from tmrl_ray.errors import NotSavedError, PeerUnavailableError
 from tmrl_ray.learner_keeper import LearnerKeeper
+from tmrl_ray.makers import make_collectors, make_evaluator
 from tmrl_ray.process_identity import ProcessIdentity
+from tmrl_ray.ray_session import RaySession, joined, started
 from tmrl_ray.records import Records
 from tmrl_ray.runs.checkpoint import Checkpoint, CheckpointHead, CheckpointStore
 from tmrl_ray.runs.checkpoint_files import Part
@@ -64,8 +61,12 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 0.5
 """Between two looks at the actors."""
+START_S = 300.0
+"""For so long the replay buffer may take to come up: its worker imports torch, and takes in a checkpoint."""
 DRAIN_S = 40.0
 """For so long the end of a run waits for what is on its way."""
+LAST_RACES_S = 300.0
+"""For so long a run that ends by itself waits for its last evaluation."""
 OBJECT_STORE_BYTES = 512 * 2**20
 """Of a cluster of our own: weights and chunks on their way. The experience lies in memory of its own."""
 LOCAL_GAMES = 64
@@ -84,10 +85,12 @@ class ClusterStatus:
     learner_restarts: int
     acknowledged: dict[int, int]
     """By collector, the version of the weights that it acts with."""
+    stale: tuple[int, ...]
+    """Collectors that get no newer weights."""
 
 
 @contextmanager
-def connected(training: Training, address: str | None = None, **options: Any) -> Iterator[None]:
+def connected(training: Training, address: str | None = None, **options: Any) -> Iterator[RaySession]:
     """Be a part of a Ray cluster.
 
     Args:
@@ -99,16 +102,9 @@ def connected(training: Training, address: str | None = None, **options: Any) ->
         ClusterError: the running cluster cannot be joined; the message says what to do.
     """
     collector = training.config.collector
-    if address is None:
-        games = max(LOCAL_GAMES, collector.count * collector.games + 1)
-        own = {"resources": {"game": games}, "object_store_memory": OBJECT_STORE_BYTES}
-        ray.init(address="local", namespace=NAMESPACE, **{**own, **options})
-    else:
-        join_cluster(address, namespace=NAMESPACE, **options)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    games = max(LOCAL_GAMES, collector.count * collector.games + 1)
+    with started(games, OBJECT_STORE_BYTES, **options) if address is None else joined(address, **options) as session:
+        yield session
 
 
 class ClusterRun:
@@ -135,10 +131,12 @@ class ClusterRun:
         near = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
         setup = replace(training.buffer_setup(run.uuid, run.path), owner=ProcessIdentity.of(psutil.Process()))
         self._actors = [start_replay(run.name, setup, parts.get("experience"), **here), start_weight_store(run.name)]
-        wait_until_up(self._actors[0], REPLAY_PEER)
+        wait_until_up(self._actors[0], REPLAY_PEER, timeout_s=START_S)
         self.replay = ReplayClient(self._actors[0])
+        self.buffer = BufferKeeper(self.replay, config.replay.samples_per_insert)
         self.weights = WeightClient(self._actors[1])
-        self.learner = LearnerKeeper(config, run.name, device_of(config.training.device), self._newest_learner, here)
+        device, aside = device_of(config.training.device), run.set_aside.resolve()
+        self.learner = LearnerKeeper(config, run.name, device, aside, self._newest_learner, here)
         self._actors.append(start_evaluator(run.name, partial(make_evaluator, config, run.name, run.best), **near))
         self._evaluator = EvaluatorClient(self._actors[2])
         self.collectors = RayCollectors(
@@ -149,10 +147,10 @@ class ClusterRun:
             num_gpus=config.collector.gpus,
         )
         self.pool = CollectorPool(self.collectors)
+        self._weight_watch = WeightWatch(config.collector.stale_weights_s)
         self.pool.scale(config.collector.count)
         state = parts["records"].values["state"] if "records" in parts else None
         self.records = Records(run, config, training.references_s, state, sinks=[RaySink(run.path.name)])
-        self.records.start()
         self._memory: dict[str, Future[Telling]] = {}
         self._evaluating: Future[Evaluation | None] | None = None
         self._evaluated_version = 0
@@ -178,6 +176,50 @@ class ClusterRun:
         """Let so many collectors drive from now on."""
         self.pool.scale(collectors)
 
+    def pause(self) -> None:
+        """Let nobody collect or learn, and no training time pass, until ``go_on``."""
+        self.buffer.is_paused = True
+
+    def go_on(self) -> None:
+        """End a pause."""
+        self.buffer.is_paused = False
+
+    def change(self, config: RunConfig) -> None:
+        """Go on with settings of which only those of ``tmrl_ray.live_settings`` may differ."""
+        self.training = replace(self.training, config=config)
+        self.buffer.samples_per_insert = config.replay.samples_per_insert
+        self.pool.scale(config.collector.count)
+
+    @property
+    def state(self) -> Literal["starting", "training", "paused", "stopping", "ended"]:
+        """What it does."""
+        if self._ended:
+            return "ended"
+        if self._stopping:
+            return "stopping"
+        if self.buffer.is_paused:
+            return "paused"
+        return "training" if self.records.is_counting else "starting"
+
+    @property
+    def stats(self) -> BufferStats | None:
+        """Of the replay buffer, as of late."""
+        return self.buffer.stats
+
+    @property
+    def policy_version(self) -> int:
+        """Of the newest weights that were published."""
+        return self.learner.figures.version
+
+    @property
+    def learner_restarts(self) -> int:
+        """How often the learner was started again."""
+        return self.learner.restarts
+
+    def members(self) -> list[Member]:
+        """Return how the collectors are."""
+        return self.pool.members()
+
     def status(self) -> ClusterStatus:
         """Return how the run is.
 
@@ -192,6 +234,7 @@ class ClusterRun:
             policy_version=figures.version,
             learner_restarts=self.learner.restarts,
             acknowledged=self.weights.acknowledged(),
+            stale=self._weight_watch.stale,
         )
 
     def run(self) -> Iterator[News]:
@@ -200,25 +243,40 @@ class ClusterRun:
         Raises:
             TmrlError: the learner failed again and again.
         """
-        settings, evaluation = self.training.config.training, self.training.config.evaluation
         now_s = time.monotonic()
-        evaluate_s, row_s, save_s = now_s + evaluation.every_s, now_s, now_s + settings.checkpoint_s
+        evaluated_s, told_s, saved_s = now_s, -math.inf, now_s
         while not self._stopping and not self._is_over():
-            self.pool.reconcile()
-            self.learner.reconcile()
+            self._look()
+            settings, evaluation = self.training.config.training, self.training.config.evaluation
             now_s, saved = time.monotonic(), None
-            if now_s >= evaluate_s and self._evaluating is None:
-                self._evaluating = self._evaluator.evaluate(self._evaluated_version)
-                evaluate_s = now_s + evaluation.every_s
-            if now_s >= row_s:
+            if not self.records.is_counting:
+                evaluated_s = saved_s = now_s
+            if now_s >= evaluated_s + evaluation.every_s and self._evaluating is None:
+                self._evaluating = self._evaluate()
+                evaluated_s = now_s
+            if now_s >= told_s + settings.metrics_s:
                 self._write_row()
-                row_s = now_s + settings.metrics_s
-            if now_s >= save_s:
+                told_s = now_s
+            if now_s >= saved_s + settings.checkpoint_s:
                 saved = self._try_to_save()
-                save_s = time.monotonic() + settings.checkpoint_s
+                saved_s = time.monotonic()
             yield News(self._take_races(), self._take_evaluation(), saved)
             time.sleep(LOOK_S)
         yield self._end()
+
+    def _look(self) -> None:
+        """See how all parts are, do what is due, and let time pass only while somebody drives."""
+        self.pool.reconcile()
+        self.learner.reconcile()
+        self.buffer.reconcile()
+        if self.buffer.stats is not None:
+            self._advance(self.buffer.stats)
+        beats = [beat for member in self.pool.members() for beat in member.heartbeats]
+        self._weight_watch.look(beats, 0 if self.buffer.is_paused else self.learner.figures.version)
+        if self.buffer.is_paused:
+            self.records.hold()
+        elif any(beat.env_steps for beat in beats):
+            self.records.start()
 
     def save(self) -> CheckpointHead:
         """Write a checkpoint; the run goes on.
@@ -251,10 +309,13 @@ class ClusterRun:
         while not self.pool.is_empty and time.monotonic() < end_s:
             self.pool.reconcile()
             time.sleep(0.1)
+        self.records.hold()
         self.learner.drain()
         self._write_row()
-        saved = self.save()
-        news = News(self._take_races(), self._take_evaluation(), saved)
+        saved, evaluation = self.save(), self._take_evaluation()
+        if not self._stopping:
+            evaluation = self._evaluate_last() or evaluation
+        news = News(self._take_races(), evaluation, saved)
         self.records.close("stopped" if self._stopping else "finished")
         self._ended = True
         return news
@@ -312,6 +373,18 @@ class ClusterRun:
             log.error("%s", evaluation.alarm)
         return evaluation
 
+    def _evaluate(self) -> Future[Evaluation | None]:
+        return self._evaluator.evaluate(self._evaluated_version, self.training.config.evaluation.races)
+
+    def _evaluate_last(self) -> Evaluation | None:
+        """Return how the final weights drive; None: they were measured already, or nobody answered."""
+        if self._evaluating is not None:
+            wait([self._evaluating], timeout=LAST_RACES_S)
+            self._take_evaluation()
+        self._evaluating = self._evaluate()
+        wait([self._evaluating], timeout=LAST_RACES_S)
+        return self._take_evaluation()
+
     def _is_over(self) -> bool:
         settings, clocks = self.training.config.training, self.records.clocks
         if settings.minutes is not None and clocks.training_hours * 60 >= settings.minutes:
@@ -325,34 +398,3 @@ class ClusterRun:
     def _forget(self, collector: int) -> None:
         self.replay.forget(collector)
         self.weights.forget(collector)
-
-
-def make_collectors(config: RunConfig, run: str, member: int) -> list[Collector]:
-    """Return the collectors of a member of the pool, in its process."""
-    training, settings = Training.of(config), config.collector
-    replay, weights = find_actor(run, REPLAY), WeightClient(find_actor(run, WEIGHTS))
-    if settings.compress is None:
-        sink = ReplayClient.connect(replay, training.format)
-    else:
-        sink = ReplayClient(replay, compress=settings.compress)
-    driving = training.driving(device_of(settings.device, setting="collector.device"))
-    return [
-        Collector(
-            number,
-            settings,
-            driving,
-            CollectorPorts(training.game_keeper(number), sink, weights),
-            run_seed=config.training.seed,
-        )
-        for number in range(member * settings.games, (member + 1) * settings.games)
-    ]
-
-
-def make_evaluator(config: RunConfig, run: str, best: Path) -> tuple[Evaluator, WeightClient]:
-    """Return the evaluator and where it has its weights from, in its process."""
-    training = Training.of(config)
-    archive = RaceArchive(best, keep=config.evaluation.keep)
-    evaluator = Evaluator(
-        config.evaluation, training.driving(), training.game_keeper(), archive, run_seed=config.training.seed
-    )
-    return evaluator, WeightClient(find_actor(run, WEIGHTS))

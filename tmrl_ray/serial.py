@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -30,7 +30,8 @@ from actors.collector import Collector
 from actors.collector import Ports as CollectorPorts
 from actors.collector import Turn as CollectorTurn
 from actors.collector_meter import count_states
-from actors.draw_messages import DrawRequest, NeedMore
+from actors.collector_pool import Member, MemberState
+from actors.draw_messages import BufferStats, DrawRequest, NeedMore
 from actors.evaluation import Evaluation
 from actors.evaluator import Evaluator
 from actors.messages import AppendReply, Grant, Standing
@@ -94,7 +95,6 @@ class SerialRun:
         self._stack.callback(self._let_go_of_rings)
         state = None if checkpoint is None else parts["records"].values["state"]
         self.records = Records(run, config, training.references_s, state)
-        self.records.start()
         line = _InProcessLine(self.buffer)
         priorities, demonstrations = config.replay.priorities, self.buffer.demonstrations
         self.learner = Learner(
@@ -104,6 +104,7 @@ class SerialRun:
             config.reward,
             prioritised=priorities is not None,
             priorities_below_clock=None if priorities is None else priorities.update_below_clock,
+            set_aside=run.set_aside,
         )
         if checkpoint is not None:
             part = parts["learner"]
@@ -135,10 +136,41 @@ class SerialRun:
         """Collect and learn no more; what was begun is brought to its end and saved."""
         self._stopping = True
 
+    @property
+    def state(self) -> Literal["starting", "training", "stopping", "ended"]:
+        """What it does."""
+        if self._ended:
+            return "ended"
+        if self._stopping:
+            return "stopping"
+        return "training" if self.records.is_counting else "starting"
+
+    @property
+    def stats(self) -> BufferStats:
+        """Of the replay buffer."""
+        return self.buffer.stats()
+
+    @property
+    def policy_version(self) -> int:
+        """Of the newest weights that were published."""
+        return self.learner.version
+
+    @property
+    def learner_restarts(self) -> int:
+        """How often the learner was started again: never."""
+        return 0
+
+    def members(self) -> list[Member]:
+        """Return how its collector is."""
+        beat = self.collector.heartbeat()
+        return [Member(number=0, state=MemberState.RUNNING, crashes=0, restarts=0, reason="", heartbeats=(beat,))]
+
     def run(self) -> Iterator[News]:
         """Yield the news, a few times a second, until the run is stopped or at its end."""
         settings, every_s = self.training.config.training, self.training.config.evaluation.every_s
         work = self._work()
+        next(work)  # games are made and compiled for the first decision
+        self.records.start()
         now_s = time.monotonic()
         due_s = {"evaluation": now_s + every_s, "row": now_s, "checkpoint": now_s + settings.checkpoint_s}
         while not self._stopping and not self._is_over():
@@ -223,6 +255,7 @@ class SerialRun:
         for _ in self.learner.run():
             pass
         self._advance()
+        self.records.hold()
         evaluation = self.evaluate()
         news = News(self._take_races(), evaluation, self.save())
         self._write_row()

@@ -29,9 +29,10 @@ class EvaluatorShell(Shell):
         self._evaluator, self._weights = make()
 
     @ray.method(concurrency_group="races")
-    def evaluate(self, version: int) -> Evaluation | None:
-        """Measure the newest weights; None: there are none newer than ``version``."""
+    def evaluate(self, version: int, races: int) -> Evaluation | None:
+        """Measure the newest weights in so many races a map; None: there are none newer than ``version``."""
         weights = self._weights.fetch_if_newer(version).result(FETCH_S)
+        self._evaluator.settings = self._evaluator.settings.replace(races=races)
         return None if weights is None else self._evaluator.evaluate(weights)
 
 
@@ -58,6 +59,6 @@ class EvaluatorClient:
     def __init__(self, evaluator: ActorHandle[Any]) -> None:
         self._evaluator = evaluator
 
-    def evaluate(self, version: int) -> Future[Evaluation | None]:
-        """Let it measure the newest weights, if they are newer than ``version``."""
-        return answer(lambda: self._evaluator.evaluate.remote(version), "the evaluator")
+    def evaluate(self, version: int, races: int) -> Future[Evaluation | None]:
+        """Let it measure the newest weights in so many races a map, if they are newer than ``version``."""
+        return answer(lambda: self._evaluator.evaluate.remote(version, races), "the evaluator")

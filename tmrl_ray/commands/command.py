@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,25 @@ class ExampleCommand(click.Command):
 def command(*, examples: Sequence[str], name: str | None = None) -> Callable[[Callable[..., Any]], ExampleCommand]:
     """Make a command of a function; its docstring is the help."""
     return click.command(name, cls=ExampleCommand, examples=examples)
+
+
+TRAINING = frozenset({"grpc", "lz4", "pyarrow", "ray", "safetensors", "tensorboard", "torch"})
+"""Packages that come with the extra ``train``."""
+
+
+@contextmanager
+def needs_training() -> Iterator[None]:
+    """Say what to install where a package that training needs is not there."""
+    from tmrl_ray.errors import InvalidInputError
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in TRAINING:
+            raise
+        raise InvalidInputError(
+            f"Training needs the package {error.name}, which is not installed.", hint="pip install 'tmrl_ray[train]'"
+        ) from error
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")

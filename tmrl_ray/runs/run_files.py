@@ -11,6 +11,7 @@
       tensorboard/    what TensorBoard shows
       metrics.jsonl   the same for programs
       best/           the best races and weights
+      set_aside.jsonl batches that gave no finite loss, with their rows; there is none as long as all is well
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class RunRecord:
     """Of the newest session's configuration."""
     program: str
     """Version of tmrl_ray in the newest session."""
+    command: str = "train"
+    """Of ``tmrl-ray``, which goes on with it."""
     format: int = RUN_FORMAT
 
     @classmethod

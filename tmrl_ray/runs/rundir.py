@@ -72,6 +72,8 @@ class RunDirectory:
         self.tensorboard = path / "tensorboard"
         self.metrics_file = path / "metrics.jsonl"
         self.best = path / "best"
+        self.set_aside = path / "set_aside.jsonl"
+        """Batches that gave no finite loss, with their rows."""
         self._lock = lock
         self._disk = disk
 
@@ -96,7 +98,16 @@ class RunDirectory:
         return self.record.session > 1
 
     @classmethod
-    def open(cls, folder: Path, name: str, config: Settings, start: Start, *, disk: Disk | None = None) -> RunDirectory:
+    def open(  # noqa: PLR0913 - all but four have a default
+        cls,
+        folder: Path,
+        name: str,
+        config: Settings,
+        start: Start,
+        *,
+        command: str = "train",
+        disk: Disk | None = None,
+    ) -> RunDirectory:
         """Make the folder of a run, or take it up again, and keep other processes from writing to it.
 
         Args:
@@ -104,6 +115,7 @@ class RunDirectory:
             name: of the run.
             config: the resolved configuration, which is kept in the run's folder.
             start: what to do with a run of the same name.
+            command: of ``tmrl-ray``, which goes on with it.
             disk: how it is written; None: to the real one.
 
         Raises:
@@ -130,7 +142,7 @@ class RunDirectory:
                     _check_start(path, start)  # again: it may have come just now
                     RunRecord.read(path)
                     stack.callback(RunLock(path).release)
-                return cls._make(path, config, disk, aside=_aside(path, start) if replaces else None)
+                return cls._make(path, config, disk, command, aside=_aside(path, start) if replaces else None)
             except OSError as error:
                 raise NotSavedError(f"cannot make the folder of a run, {path}: {error}") from error
 
@@ -153,9 +165,9 @@ class RunDirectory:
         return cls(path, now, lock, disk)
 
     @classmethod
-    def _make(cls, path: Path, config: Settings, disk: Disk, *, aside: Path | None) -> RunDirectory:
+    def _make(cls, path: Path, config: Settings, disk: Disk, command: str, *, aside: Path | None) -> RunDirectory:
         """Make the folder beside its place, move the one that is there ``aside``, and put it in its place."""
-        record = RunRecord(uuid.uuid4().hex, time.time(), 1, config_hash(config), __version__)
+        record = RunRecord(uuid.uuid4().hex, time.time(), 1, config_hash(config), __version__, command)
         made = _hidden(path)
         disk.make_directory(made)
         lock = RunLock(made)
@@ -189,6 +201,19 @@ class RunDirectory:
         """
         replace(status, updated_s=time.time()).write(self.path, self._disk)
 
+    def change_config(self, config: Settings) -> None:
+        """Keep another configuration from now on, since settings changed while the run goes on.
+
+        Raises:
+            NotSavedError: it could not be written.
+        """
+        try:
+            replace_file(self._disk, self.config_file, to_yaml(config).encode())
+            self.record = replace(self.record, config_hash=config_hash(config))
+            self.record.write(self.path, self._disk)
+        except OSError as error:
+            raise NotSavedError(f"cannot write {self.config_file}: {error}", hint="Make room there.") from error
+
     def end(self, how: Ended, status: RunStatus) -> None:
         """Write down that this session has ended as it should.
 
@@ -210,7 +235,11 @@ class RunDirectory:
 
 def resume_command(path: Path) -> str:
     """Return what to type to go on with the run in ``path``."""
-    return f"tmrl-ray train -c {path / CONFIG_FILE} --resume"
+    try:
+        command = RunRecord.read(path).command
+    except RunError:  # whoever goes on with it is told what is wrong with it
+        command = "train"
+    return f"tmrl-ray {command} -c {path / CONFIG_FILE} --resume"
 
 
 def _check_start(path: Path, start: Start) -> None:

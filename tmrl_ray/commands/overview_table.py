@@ -1,0 +1,164 @@
+"""An overview of a run as a table for a terminal of 80 columns or more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tmrl_ray.commands.output import clock
+
+if TYPE_CHECKING:
+    from tmrl_ray.overview import CollectorLine, EvaluationLine, Overview, RaceLine
+
+GOOD, BAD, DIM = "green", "red", "dim"
+MOST_COLLECTORS = 8
+"""Collectors that are shown one by one, those in trouble first."""
+WIDTH = 96
+"""Wider than this the table would only have gaps."""
+
+
+def overview_table(overview: Overview) -> RenderableType:
+    """Return all that is shown of a run."""
+    body = Table.grid(padding=(0, 3))
+    body.add_column(ratio=5)
+    body.add_column(ratio=4)
+    body.add_row(_evaluations(overview), _figures(overview))
+    body.add_row(_races(overview), _collectors(overview))
+    whole = Table.grid()
+    whole.add_column(width=WIDTH)
+    whole.add_row(Group(_headline(overview), Text(), body))
+    return whole
+
+
+def versus(time_s: float, references_s: dict[str, float] | None) -> Text:
+    """Return how far a time is ahead of the reference of its map, or behind."""
+    if not references_s:
+        return Text("-", DIM)
+    name, reference_s = min(references_s.items(), key=lambda item: item[1])
+    share = (reference_s - time_s) / reference_s
+    where = "ahead of" if share >= 0 else "behind"
+    return Text(f"{abs(share):.0%} {where} {name}", GOOD if share >= 0 else "yellow")
+
+
+def _headline(overview: Overview) -> RenderableType:
+    line = Table.grid(padding=(0, 2))
+    line.add_column(no_wrap=True)
+    line.add_column(width=30)
+    line.add_column(no_wrap=True)
+    name = Text.assemble(
+        (overview.run, "bold"), "  ", (overview.state, "cyan" if overview.state == "training" else "yellow")
+    )
+    if overview.start_up_s is None:
+        line.add_row(name, Text(), Text("starting the actors, loading the tracks, compiling", DIM))
+        return line
+    done, total, text = _extent(overview)
+    bar = ProgressBar(total=total, completed=done, width=30) if total else Text()
+    line.add_row(name, bar, Text.assemble(text, (f"   started in {overview.start_up_s:.0f} s", DIM)))
+    return line
+
+
+def _extent(overview: Overview) -> tuple[float, float | None, str]:
+    """Return how far the run is, of how much, and both as a text."""
+    if overview.of_minutes is not None:
+        text = f"{clock(60 * overview.minutes)} of {clock(60 * overview.of_minutes)}"
+        return min(overview.minutes, overview.of_minutes), overview.of_minutes, text
+    if overview.of_env_steps is not None:
+        text = f"{overview.env_steps:,} of {overview.of_env_steps:,} decisions"
+        return min(overview.env_steps, overview.of_env_steps), overview.of_env_steps, text
+    return 0.0, None, clock(60 * overview.minutes)
+
+
+def _table(*columns: tuple[str, bool]) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, header_style="bold")
+    for name, is_number in columns:
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=True)
+    return table
+
+
+def _evaluations(overview: Overview) -> RenderableType:
+    table = _table(("greedy", False), ("map", False), ("finished", True), ("best", True), ("", False))
+    for line in overview.evaluations:
+        table.add_row(*_evaluation(line, dict(overview.references_s.get(line.map, {}))))
+    if not overview.evaluations:
+        table.add_row(Text("none yet", DIM), "", "", "", "")
+    return table
+
+
+def _evaluation(line: EvaluationLine, references_s: dict[str, float]) -> tuple[RenderableType, ...]:
+    rate = Text(f"{line.finished} of {line.races}", GOOD if line.finished == line.races else "")
+    if line.best_time_s is None:
+        return clock(60 * line.minutes), line.map, rate, Text("-", DIM), Text(f"reached {line.share:.0%}", DIM)
+    return clock(60 * line.minutes), line.map, rate, f"{line.best_time_s:.2f} s", versus(line.best_time_s, references_s)
+
+
+def _races(overview: Overview) -> RenderableType:
+    table = _table(("races", False), ("map", False), ("from", False), ("end", False), ("reached", True))
+    for race in overview.latest_races:
+        table.add_row(*_race(race))
+    if not overview.latest_races:
+        table.add_row(Text("none yet", DIM), "", "", "", "")
+    return table
+
+
+def _race(race: RaceLine) -> tuple[RenderableType, ...]:
+    if race.finish_time_s is not None:
+        end = Text(f"{race.finish_time_s:.2f} s", GOOD)
+    else:
+        words = {"finish": "finished", "stuck": "no progress", "time": "out of time", "lost": "game lost"}
+        end = Text(words.get(race.how, race.how), GOOD if race.how == "finish" else BAD if race.how == "lost" else DIM)
+    start = "start line" if race.from_start_line else "the track"
+    return f"collector {race.collector}", race.map, Text(start, DIM), end, f"{race.share:.0%}"
+
+
+def _figures(overview: Overview) -> RenderableType:
+    table = _table(("", False), ("so far", True), ("now", True))
+    table.add_row("decisions", f"{overview.env_steps:,}", f"{overview.env_steps_per_s:.0f}/s")
+    table.add_row("updates", f"{overview.learner_steps:,}", f"{overview.learner_steps_per_s:.1f}/s")
+    table.add_row("samples per insert", _number(overview.samples_per_insert), Text(_of(overview), DIM))
+    table.add_row("experience", f"{overview.rows:,}", Text(f"of {overview.window_rows:,}", DIM))
+    restarts = Text(f"{overview.learner_restarts} restarts", BAD) if overview.learner_restarts else Text()
+    table.add_row("policy version", f"{overview.policy_version:,}", restarts)
+    table.add_row("races finished", f"{overview.finished:,}", Text(f"of {overview.races:,}", DIM))
+    if overview.epsilon is not None:
+        table.add_row("exploring", f"{overview.epsilon:.0%}", "")
+    if overview.checkpoint is not None:
+        age = f"{clock(overview.checkpoint_age_s or 0.0)} ago"
+        table.add_row("checkpoint", overview.checkpoint.removeprefix("checkpoint-"), Text(age, DIM))
+    return table
+
+
+def _of(overview: Overview) -> str:
+    wanted = overview.wanted_samples_per_insert
+    return "no limit" if wanted is None else f"of {wanted:g}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _collectors(overview: Overview) -> RenderableType:
+    table = _table(("collectors", True), ("", False), ("restarts", True), ("version", True))
+    in_order = sorted(overview.collectors, key=lambda line: (line.state == "running", line.number))
+    for line in in_order[:MOST_COLLECTORS]:
+        table.add_row(*_collector(line))
+        if line.state in {"quarantined", "backing_off"} and line.reason:
+            table.add_row("", Text(line.reason[:30], DIM), "", "")
+    if len(in_order) > MOST_COLLECTORS:
+        table.add_row("", Text(f"and {len(in_order) - MOST_COLLECTORS} more", DIM), "", "")
+    return table
+
+
+def _collector(line: CollectorLine) -> tuple[RenderableType, ...]:
+    state = line.doing if line.state == "running" and line.doing else line.state.replace("_", " ")
+    style = {"quarantined": BAD, "backing_off": "yellow", "running": ""}.get(line.state, DIM)
+    return (
+        str(line.number),
+        Text(state, style),
+        Text(str(line.restarts), BAD if line.restarts else DIM),
+        str(line.policy_version),
+    )

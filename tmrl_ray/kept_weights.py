@@ -1,0 +1,57 @@
+"""Weights of a run from its files, to drive with them while it goes on or after it ended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors.torch import save
+
+from actors.race_archive import RaceArchive
+from actors.weight_store import Weights
+from tmrl_ray.errors import RunError
+from tmrl_ray.runs.checkpoint import CheckpointStore, Identity
+from tmrl_ray.runs.run_files import RunRecord
+from tmrl_ray.training import Training
+
+_ONLINE = "online."
+"""Of the learner's tensors, those of the network that acts."""
+
+
+def best_weights(run: Path) -> Weights | None:
+    """Return the weights of the best evaluation of the run in a folder; None: none was kept.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    best = run / "best"
+    scores = RaceArchive(best, keep=1).scores()
+    if not scores:
+        return None
+    path = best / f"evaluation-{scores[0].version:06}.safetensors"
+    checksum = json.loads(path.with_suffix(".json").read_bytes())["checksum"]
+    weights = Weights(scores[0].version, path.read_bytes(), checksum)
+    weights.check()
+    return weights
+
+
+def newest_weights(run: Path, training: Training) -> Weights:
+    """Return the weights of the newest checkpoint of the run in a folder.
+
+    Raises:
+        RunError: it has no checkpoint yet.
+        CheckpointError: it is damaged.
+    """
+    store = CheckpointStore(run / "checkpoints", Identity(RunRecord.read(run).uuid, training.hashes))
+    if not store.names():
+        raise RunError(
+            f"the run {run.name} has neither an evaluation nor a checkpoint yet",
+            hint=f"Wait for the first one, or save it now: tmrl-ray checkpoint {run.name}",
+        )
+    part = store.load().parts["learner"]
+    tensors = {
+        name.removeprefix(_ONLINE): tensor.contiguous()
+        for name, tensor in part.tensors().items()
+        if name.startswith(_ONLINE)
+    }
+    return Weights.of(max(int(part.values["version"]), 1), save(tensors))
