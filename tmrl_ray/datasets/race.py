@@ -164,7 +164,7 @@ def timeline_of_entries(race: Race) -> Actions:
     ticks_ms = np.arange(0, last_ms, TICK_MS)
     after = np.clip(np.searchsorted(times_ms, ticks_ms), 0, len(times_ms) - 1)
     before = np.maximum(after - 1, 0)
-    nearest = np.where(np.abs(ticks_ms - times_ms[before]) < np.abs(times_ms[after] - ticks_ms), before, after)
+    nearest = np.where(np.abs(ticks_ms - times_ms[before]) <= np.abs(times_ms[after] - ticks_ms), before, after)
     chosen: Actions = actions[nearest]
     return chosen
 

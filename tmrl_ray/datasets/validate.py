@@ -19,6 +19,7 @@ from tmrl_ray.datasets.folder import MANIFEST, METADATA, pictures_in, read_race,
 from tmrl_ray.datasets.race import Race, action_of_keys
 from tmrl_ray.datasets.states import RaceStates
 from tmrl_ray.errors import DatasetError
+from tmrl_ray.experience.columns import NO_ACTION
 from tmrl_ray.game.interface import TICK_MS
 from tmrl_ray.racing.actions import ACTION_COUNT, ACTION_NAMES
 
@@ -180,6 +181,7 @@ def _actions(race: Race) -> Iterator[Defect]:
     yield from _of_entries(race, Kind.OTHER_KEYS, differing)
     if timeline is None:
         return
+    known = [row for row in known if row not in unknown]
     ticks = np.array([entries[row].time_ms // TICK_MS for row in known], np.int64)
     actions = np.array([entries[row].action for row in known])
     end_ms = TICK_MS * len(timeline)
@@ -197,6 +199,7 @@ def _out_of_step(
     timeline: NDArray[np.uint8],
 ) -> Iterator[Defect]:
     inside = (ticks >= 0) & (ticks < len(timeline))
+    inside[inside] = timeline[ticks[inside]] != NO_ACTION
     rows, ticks, actions = rows[inside], ticks[inside], actions[inside]
     wrong = timeline[ticks] != actions
     if not wrong.any():
