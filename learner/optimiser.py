@@ -12,7 +12,7 @@ Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization" (https://arx
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -64,6 +64,15 @@ class Optimiser:
     def clear(self) -> None:
         """Forget the gradients."""
         self.gradients.zero_()
+
+    def forget(self, parts: Collection[str]) -> None:
+        """Forget the moments of parts whose parameters others have set."""
+        for index, (part, span) in enumerate(self._parameters.slices.items()):
+            if part in parts:
+                self.mean[span] = 0.0
+                self.square[span] = 0.0
+                self.steps[index] = 0.0
+                self._attempts[index] = 0.0
 
     def norms(self, *, loss_scale: Tensor | None, learning: Mapping[str, bool]) -> GradientNorms:
         """Return the norms of the gradient, divided by the loss scale that it was taken with."""

@@ -13,6 +13,7 @@ logits are brought to the scale of returns. Shape letters: O I outputs and input
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,15 @@ class Injection:
         """The parts of the network that are taken over, in the order of the network."""
         taken = {each.part for each in self.taken}
         return tuple(part for part in PARTS if part in taken)
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of all that is taken over: the same again need not be taken over again."""
+        digest = hashlib.sha256()
+        for each in self.taken:
+            digest.update(each.name.encode())
+            digest.update(each.tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     @classmethod
     def plan(

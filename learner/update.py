@@ -14,8 +14,8 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from learner.flat import FlatParameters
 from learner.objective import Averages, Losses, Objective, Quantiles
 from learner.optimiser import LossScale, Optimiser
 from learner.plateau import PlateauBreaker
+from learner.pretrained import Injection
 from learner.report import TESTED, Soundness, StepReport
 from learner.target import TargetClock
 from tmrl_ray.config.learner import LearnerSettings, PartSettings
@@ -31,9 +32,24 @@ from tmrl_ray.errors import ConfigError, DataError
 from tmrl_ray.experience.batches import Batch
 from tmrl_ray.iqn.network import IQN, build_network, part_of, symmetric_quantiles
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
+VALUE_PARTS = ("quantile_layer", "value_head")
+"""What learns while only values are to be learned."""
 
-Evaluate = Callable[[IQN, IQN, Batch, Quantiles, Averages], Objective]
+
+class Evaluate(Protocol):
+    """Works out the objective; see :class:`learner.objective.Losses`."""
+
+    def __call__(  # noqa: PLR0913 - both networks, and all that a loss depends on
+        self,
+        online: IQN,
+        target: IQN,
+        batch: Batch,
+        quantiles: Quantiles,
+        averages: Averages,
+        imitation_weight: Tensor | None = None,
+    ) -> Objective:
+        """Return the objective of a batch."""
 
 
 class CompileFallbackWarning(UserWarning):
@@ -77,13 +93,16 @@ class LearnerUpdate:
         """Steps so far, undone ones included."""
         self.resets = 0
         """Soft resets so far."""
+        self.taken_over: str | None = None
+        """Identity of the pretrained weights that were taken over last; None: none were."""
+        self._value_only_until = 0
         self._learning = dict.fromkeys(self._parameters.parts, True)
         self._eager: Evaluate = Losses(settings)
         self._evaluate: Evaluate = self._eager
         self._proven = not settings.compile
         if settings.compile:
             mode = "max-autotune-no-cudagraphs" if self.device.type == "cuda" else None
-            self._evaluate = torch.compile(self._eager, mode=mode, dynamic=False)
+            self._evaluate = cast(Evaluate, torch.compile(self._eager, mode=mode, dynamic=False))
         if not any(self._part(part).learns(0) for part in self._parameters.parts):
             raise ConfigError(
                 "learner.optimiser.parts: every part of the network is frozen at the start, nothing would learn",
@@ -109,7 +128,7 @@ class LearnerUpdate:
         rate = self.learning_rate(env_steps)
         extra_samples = self._reset_if_due(env_steps)
         self._set_learning(env_steps)
-        objective = self._differentiate(batch)
+        objective = self._differentiate(batch, self._imitation_weight(env_steps))
         scale = None if self._loss_scale is None else self._loss_scale.scale.clone()
         norms = self._optimiser.norms(loss_scale=scale, learning=self._learning)
         soundness = Soundness.of(objective.loss, norms.total, scaled=scale is not None)
@@ -147,6 +166,15 @@ class LearnerUpdate:
         self.online.train()
         return torch.stack([figures[name].float() for name in TESTED])
 
+    def take_over(self, injection: Injection) -> None:
+        """Write pretrained weights into both networks; their parts learn with fresh moments from then on."""
+        injection.apply(self.online)
+        injection.apply(self.target)
+        self._optimiser.forget(injection.parts)
+        self.taken_over = injection.identity
+        pretrained = self.settings.pretrained
+        self._value_only_until = self.steps + (0 if pretrained is None else pretrained.value_only_updates)
+
     def learning_rate(self, env_steps: int) -> float:
         """Return the common learning rate after ``env_steps``, the plateau breaker's factor included."""
         schedule = self.settings.optimiser.learning_rate
@@ -171,6 +199,8 @@ class LearnerUpdate:
             "steps": self.steps,
             "seed": self._seed,
             "resets": self.resets,
+            "taken_over": self.taken_over,
+            "value_only_until": self._value_only_until,
             "target": self.target_clock.state_dict(),
             "plateau": self.plateau.state_dict(),
         }
@@ -193,6 +223,7 @@ class LearnerUpdate:
             self._loss_scale.load_state_dict(_below("loss_scale.", tensors))
         self._generator.set_state(tensors["generator"])
         self.steps, self.resets, self._seed = values["steps"], values["resets"], values["seed"]
+        self.taken_over, self._value_only_until = values["taken_over"], values["value_only_until"]
         self.target_clock.load_state_dict(values["target"])
         self.plateau.load_state_dict(values["plateau"])
 
@@ -200,14 +231,20 @@ class LearnerUpdate:
         """Return figures of each parameter: sizes of weights, gradient, moments. Waits for the device, once."""
         return self._optimiser.diagnostics(signed_linf=self.settings.legacy_linf_is_signed)
 
-    def _differentiate(self, batch: Batch) -> Objective:
+    def _imitation_weight(self, env_steps: int) -> Tensor | None:
+        """Return the weight () of the loss on demonstrations after ``env_steps``; None: there is none then."""
+        imitation = self.settings.imitation
+        weight = 0.0 if imitation is None else imitation.weight.at(env_steps)
+        return torch.full((), weight, device=self.device) if weight else None
+
+    def _differentiate(self, batch: Batch, imitation_weight: Tensor | None) -> Objective:
         """Return the objective, its gradient worked out."""
         quantiles = self._quantiles(len(batch))
         self.online.draw(len(batch), self._generator)
         if self._proven:
-            return self._backward(self._evaluate, batch, quantiles)
+            return self._backward(self._evaluate, batch, quantiles, imitation_weight)
         try:
-            objective = self._backward(self._evaluate, batch, quantiles)
+            objective = self._backward(self._evaluate, batch, quantiles, imitation_weight)
         except (RuntimeError, OSError, ImportError) as error:  # what torch.compile and its compilers raise
             if not self.compiled:
                 raise
@@ -215,13 +252,15 @@ class LearnerUpdate:
                 f"torch.compile failed, the update goes on without it: {error}", CompileFallbackWarning, stacklevel=3
             )
             self._evaluate = self._eager
-            objective = self._backward(self._evaluate, batch, quantiles)
+            objective = self._backward(self._evaluate, batch, quantiles, imitation_weight)
         self._proven = True
         return objective
 
-    def _backward(self, evaluate: Evaluate, batch: Batch, quantiles: Quantiles) -> Objective:
+    def _backward(
+        self, evaluate: Evaluate, batch: Batch, quantiles: Quantiles, imitation_weight: Tensor | None
+    ) -> Objective:
         self._optimiser.clear()
-        objective = evaluate(self.online, self.target, batch, quantiles, self._averages)
+        objective = evaluate(self.online, self.target, batch, quantiles, self._averages, imitation_weight)
         loss = objective.loss if self._loss_scale is None else objective.loss * self._loss_scale.scale
         loss.backward()  # type: ignore[no-untyped-call]
         return objective
@@ -246,8 +285,9 @@ class LearnerUpdate:
         return part
 
     def _set_learning(self, env_steps: int) -> None:
+        value_only = self.steps < self._value_only_until
         for part, learned in self._learning.items():
-            learns = self._part(part).learns(env_steps)
+            learns = self._part(part).learns(env_steps) and (not value_only or part in VALUE_PARTS)
             if learns != learned:
                 self._parameters.learn(part, learns=learns)
                 self._learning[part] = learns

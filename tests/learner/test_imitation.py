@@ -10,9 +10,11 @@ import torch
 
 from learner.imitation import cross_entropy, imitation_losses, large_margin, worth_copying
 from learner.objective import Averages, Losses, Objective, Quantiles
+from learner.report import summarise
 from tests.iqn.networks import ACTIONS, BATCH, small_network
-from tests.learner.drawn import SETTINGS, drawn
+from tests.learner.drawn import SETTINGS, drawn, update_of
 from tmrl_ray.config.pretrained import ImitationSettings
+from tmrl_ray.config.schedule import ScheduleSettings
 from tmrl_ray.iqn.network import IQN, part_of, symmetric_quantiles
 
 VALUES = torch.tensor([[0.01, 0.03, 0.02]])
@@ -120,3 +122,22 @@ def test_it_teaches_what_the_expert_did() -> None:
         optimiser.step()
     assert result.figures["imitation_accuracy"].item() == 1.0
     assert set(EXPERTS[EXPERTS >= 0].tolist()) == set(range(ACTIONS))
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"kind": "margin"}, {"q_filter": True, "temperature": 100.0}, {"label_smoothing": 0.1}]
+)
+def test_an_update_imitates_by_its_schedule_and_is_the_same_without(changes: dict[str, Any]) -> None:
+    schedule = ScheduleSettings(points=((0, 0.0), (100, 0.0), (101, 2.0)))
+    imitating = update_of(SETTINGS.replace(imitation=settings(weight=schedule, **changes)))
+    plain = update_of()
+    batch = drawn(expert_actions=EXPERTS)
+    for env_steps, alike in ((0, True), (100, True), (101, False)):
+        told = imitating.step(batch, env_steps=env_steps)
+        plain.step(batch, env_steps=env_steps)
+        weights, others = imitating.weights(), plain.weights()
+        assert all(torch.equal(weights[name], others[name]) for name in weights) is alike
+        assert ("imitation_loss" in told.names) is not alike
+    figures = summarise([told]).figures
+    assert figures["imitation_weight"] == 2.0
+    assert 0 <= figures["imitation_copied_share"] <= 1

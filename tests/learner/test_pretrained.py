@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from learner.pretrained import Injection
+from learner.update import LearnerUpdate
 from tests.iqn.networks import FLOATS, observations, small_network
 from tests.learner.artifacts import parts_of, write
+from tests.learner.drawn import SETTINGS, drawn, update_of
+from tmrl_ray.config.learner import PartSettings, PartsSettings
 from tmrl_ray.config.loading import load_config
 from tmrl_ray.config.pretrained import PretrainedSettings
 from tmrl_ray.errors import ArtifactError, ConfigError
@@ -193,3 +196,59 @@ def test_a_path_alone_stands_for_the_artifact_in_a_file_too(tmp_path: Path) -> N
     assert config.learner.pretrained == PretrainedSettings(artifact=Path("runs/cloned"))
     with pytest.raises(ConfigError, match="says nothing that could be taken over"):
         load_config(None, ["learner.pretrained.parts=[encoder]"])
+
+
+def taken_over(tmp_path: Path, **settings: Any) -> LearnerUpdate:
+    """Return an update that took a network over."""
+    path = write(tmp_path / "cloned", parts_of(small_network(seed=1)))
+    pretrained = PretrainedSettings(artifact=path, logit_temperature=1.0, **settings)
+    update = update_of(SETTINGS.replace(pretrained=pretrained), seed=2)
+    update.step(drawn(seed=7), env_steps=0)
+    update.take_over(plan(update.online, artifact=path, logit_temperature=1.0))
+    return update
+
+
+def test_both_networks_take_over_and_moments_begin_anew(tmp_path: Path) -> None:
+    update = taken_over(tmp_path)
+    trained = small_network(seed=1)
+    assert changed(trained, update.online) == changed(trained, update.target) == set()
+    tensors, _ = update.state_dict()
+    assert not any(tensor.any() for name, tensor in tensors.items() if name.startswith("optimiser."))
+    update.step(drawn(), env_steps=0)
+    assert changed(trained, update.online) == set(PARTS)
+
+
+def test_only_values_are_learned_at_first_and_after_a_resume_too(tmp_path: Path) -> None:
+    update = taken_over(tmp_path, value_only_updates=3)
+    trained = small_network(seed=1)
+    update.step(drawn(seed=1), env_steps=0)
+    resumed = update_of(update.settings, seed=5)
+    resumed.load_state_dict(*update.state_dict())
+    for seed in (2, 3):
+        resumed.step(drawn(seed=seed), env_steps=0)
+    assert changed(trained, resumed.online) == {"quantile_layer", "value_head"}
+    resumed.step(drawn(seed=4), env_steps=0)
+    assert changed(trained, resumed.online) == set(PARTS)
+    assert update.taken_over and resumed.taken_over == update.taken_over
+
+
+def test_freezing_unfreezing_and_learning_rates_go_with_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "cloned", parts_of(small_network(seed=1)))
+    parts = PartsSettings(
+        encoder=PartSettings(frozen=True, unfreeze_at=100),
+        float_head=PartSettings(lr_multiplier=1e-3),
+        advantage_head=PartSettings(frozen=True),
+    )
+    settings = SETTINGS.replace(optimiser=SETTINGS.optimiser.replace(parts=parts))
+    update = update_of(settings, seed=2)
+    update.take_over(plan(update.online, artifact=path, logit_temperature=1.0))
+    trained = small_network(seed=1)
+    update.step(drawn(), env_steps=99)
+    assert changed(trained, update.online) == {"float_head", "quantile_layer", "value_head"}
+
+    def moved(name: str) -> float:
+        return (update.online.state_dict()[name] - trained.state_dict()[name]).abs().max().item()
+
+    assert moved("float_head.0.weight") < 0.01 * moved("quantile_layer.0.weight")
+    update.step(drawn(seed=1), env_steps=100)
+    assert changed(trained, update.online) == set(PARTS) - {"advantage_head"}
