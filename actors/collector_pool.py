@@ -28,6 +28,8 @@ from tmrl_ray.runs.meter import Meter, Telling
 
 log = logging.getLogger(__name__)
 
+_DRAINING_S = 0.1
+
 
 class Life(StrEnum):
     """What a host knows of a member."""
@@ -205,6 +207,14 @@ class CollectorPool:
     def is_empty(self) -> bool:
         """Whether all that are not wanted are gone, where none is wanted."""
         return self.wanted == 0 and not self._entries
+
+    def drain(self, patience_s: float) -> None:
+        """Let all members send what they have, close their games and end; wait for that, but not for ever."""
+        self.scale(0)
+        end_s = self._clock() + patience_s
+        while not self.is_empty and self._clock() < end_s:
+            self.reconcile()
+            time.sleep(_DRAINING_S)
 
     def reconcile(self) -> None:
         """Look at all members, and do what is due; returns at once."""

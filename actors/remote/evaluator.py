@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -11,15 +12,18 @@ from ray.actor import ActorHandle
 
 from actors.evaluation import Evaluation
 from actors.evaluator import Evaluator
-from actors.remote.calls import Shell, answer, start_actor
+from actors.remote.calls import Shell, answer, ask, start_actor
 from actors.remote.collector import GAME
 from actors.weight_store import WeightSource
+from tmrl_ray.errors import TmrlError
 
 PART = "evaluator"
 CPUS = 0.2
 """What it reserves: it drives a small part of the time."""
 FETCH_S = 60.0
 """For so long it waits for weights."""
+CLOSE_S = 15.0
+"""For so long the end of its game is awaited."""
 
 
 class EvaluatorShell(Shell):
@@ -34,6 +38,10 @@ class EvaluatorShell(Shell):
         weights = self._weights.fetch_if_newer(version).result(FETCH_S)
         self._evaluator.settings = self._evaluator.settings.replace(races=races)
         return None if weights is None else self._evaluator.evaluate(weights)
+
+    def close(self) -> None:
+        """Let go of the game; end the actor next."""
+        self._evaluator.close()
 
 
 def start_evaluator(run: str, make: Callable[[], tuple[Evaluator, WeightSource]], **options: Any) -> ActorHandle[Any]:
@@ -62,3 +70,8 @@ class EvaluatorClient:
     def evaluate(self, version: int, races: int) -> Future[Evaluation | None]:
         """Let it measure the newest weights in so many races a map, if they are newer than ``version``."""
         return answer(lambda: self._evaluator.evaluate.remote(version, races), "the evaluator")
+
+    def close(self) -> None:
+        """Let it end its game, which a kill alone would leave behind."""
+        with suppress(TmrlError):
+            ask(self._evaluator.close.remote, "the evaluator", timeout_s=CLOSE_S)
