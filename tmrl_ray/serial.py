@@ -109,7 +109,7 @@ class SerialRun:
         if checkpoint is not None:
             part = parts["learner"]
             self.learner.load_state_dict(part.tensors(), part.values)
-        driving = training.driving()
+        driving = training.driving(device_of(config.collector.device, setting="collector.device"))
         self.collector = Collector(
             0,
             config.collector.replace(flush_s=None),
