@@ -1,0 +1,1 @@
+"""The visual stage: an encoder learns from pictures, and from what comes after them."""
