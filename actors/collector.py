@@ -136,6 +136,7 @@ class Collector:
         self._stopping = False
         self._beats = self._races = self._env_steps = 0
         self._meter = CollectorMeter(number, ports.stopwatch)
+        self._run_env_steps = 0  # of the whole run: exploration never goes back
         self._waited_s = 0.0
         self._sent_s = 0.0  # when the last chunk was sent, or the race began
         self._life: Life | None = None
@@ -386,8 +387,9 @@ class Collector:
         self._ports.game.lost(error)
 
     def _exploration(self) -> Exploration:
-        env_steps = 0 if self._sender.standing is None else self._sender.standing.env_steps
-        return exploration_at(self.settings.exploration, env_steps, self.number)
+        if self._sender.standing is not None:  # a buffer that lost its ring counts on from its last checkpoint
+            self._run_env_steps = max(self._run_env_steps, self._sender.standing.env_steps)
+        return exploration_at(self.settings.exploration, self._run_env_steps, self.number)
 
     @property
     def _newest_version(self) -> int:

@@ -44,7 +44,7 @@ from tmrl_ray.buffer_keeper import BufferKeeper
 from tmrl_ray.config.run import RunConfig
 from tmrl_ray.errors import NotSavedError, PeerUnavailableError
 from tmrl_ray.learner_keeper import LearnerKeeper
-from tmrl_ray.makers import make_collectors, make_evaluator
+from tmrl_ray.makers import make_collectors, make_evaluator, newest_experience
 from tmrl_ray.process_identity import ProcessIdentity
 from tmrl_ray.ray_session import RaySession, joined, started
 from tmrl_ray.records import Records
@@ -130,7 +130,9 @@ class ClusterRun:
         # A machine without games has the evaluator elsewhere, where the best races are kept then.
         near = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
         setup = replace(training.buffer_setup(run.uuid, run.path), owner=ProcessIdentity.of(psutil.Process()))
-        self._actors = [start_replay(run.name, setup, parts.get("experience"), **here), start_weight_store(run.name)]
+        newest = partial(newest_experience, store.directory.resolve(), store.identity)
+        replay = start_replay(run.name, setup, parts.get("experience"), newest, **here)
+        self._actors = [replay, start_weight_store(run.name)]
         wait_until_up(self._actors[0], REPLAY_PEER, timeout_s=START_S)
         self.replay = ReplayClient(self._actors[0])
         self.buffer = BufferKeeper(self.replay, config.replay.samples_per_insert)
@@ -311,8 +313,8 @@ class ClusterRun:
             time.sleep(0.1)
         self.records.hold()
         self.learner.drain()
-        self._write_row()
         saved, evaluation = self.save(), self._take_evaluation()
+        self._write_row()
         if not self._stopping:
             evaluation = self._evaluate_last() or evaluation
         news = News(self._take_races(), evaluation, saved)
@@ -322,8 +324,6 @@ class ClusterRun:
 
     def _write_row(self) -> None:
         """Put a row of metrics on record; what somebody who is away does not tell is missing."""
-        with suppress(PeerUnavailableError):
-            self._advance(self.replay.stats())
         self.records.row(self._tellings())
 
     def _tellings(self) -> Iterator[Telling]:
@@ -338,8 +338,7 @@ class ClusterRun:
 
     def _memory_of(self, process: str, actor: ActorHandle[Any]) -> Iterator[Telling]:
         """Yield the memory of an actor as of the row before, and ask for that of the next."""
-        before = self._memory.get(process)
-        if before is not None and before.done() and before.exception() is None:
+        if (before := self._memory.get(process)) and before.done() and before.exception() is None:
             yield before.result()
         self._memory[process] = answer(lambda: actor.memory.remote(process), f"the process {process}")
 

@@ -1,4 +1,4 @@
-"""Collectors and the evaluator of a run on a cluster, as their actors make them in processes of their own."""
+"""Collectors, the evaluator and the experience of a run on a cluster, as actors make them in their own processes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from actors.remote.replay import ReplayClient
 from actors.remote.weights import PART as WEIGHTS
 from actors.remote.weights import WeightClient
 from tmrl_ray.config.run import RunConfig
+from tmrl_ray.runs.checkpoint import CheckpointStore, Identity
+from tmrl_ray.runs.checkpoint_files import Part
 from tmrl_ray.training import Training, device_of
 
 
@@ -46,3 +48,9 @@ def make_evaluator(config: RunConfig, run: str, best: Path) -> tuple[Evaluator, 
         config.evaluation, training.driving(), training.game_keeper(), archive, run_seed=config.training.seed
     )
     return evaluator, WeightClient(find_actor(run, WEIGHTS))
+
+
+def newest_experience(checkpoints: Path, identity: Identity) -> Part | None:
+    """Return the experience of a run's newest checkpoint; None: there is none yet."""
+    store = CheckpointStore(checkpoints, identity, writes=False)
+    return store.load().parts["experience"] if store.names() else None

@@ -7,6 +7,7 @@ questions and checkpoints have threads of their own, so that none waits for anot
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from ray.actor import ActorHandle
 from actors.buffer_rings import BufferSetup
 from actors.draw_messages import BufferStats, Drawn, DrawRequest, NeedMore
 from actors.messages import AppendReply, Grant, Standing
-from actors.remote.calls import Shell, answer, ask, ask_again, start_actor
+from actors.remote.calls import Shell, answer, ask, ask_again, is_reincarnated, start_actor
 from actors.replay_buffer import ReplayBuffer
 from tmrl_ray.errors import RingError
 from tmrl_ray.experience.chunk import ChunkFormat
@@ -35,6 +36,8 @@ CPUS = 0.2
 MOST_PENDING = 64
 """Calls on their way from one client. A collector has two, so more means that something is wrong."""
 
+FindPart = Callable[[], Part | None]
+
 _GROUPS = {"ingest": 2, "sample": 1, "checkpoint": 1}
 
 
@@ -48,7 +51,9 @@ class RingAddress(NamedTuple):
 class ReplayShell(Shell):
     """Keeps the experience of one run; made anew after a kill, it goes on with its ring."""
 
-    def __init__(self, setup: BufferSetup, saved: Part | None) -> None:
+    def __init__(self, setup: BufferSetup, saved: Part | None, newest: FindPart | None) -> None:
+        if newest is not None and is_reincarnated():
+            saved = newest()  # the run has gone on since it was started
         self._buffer = ReplayBuffer(setup, saved)
 
     @ray.method(concurrency_group="ingest")
@@ -103,17 +108,21 @@ class ReplayShell(Shell):
         self._buffer.remove()
 
 
-def start_replay(run: str, setup: BufferSetup, saved: Part | None = None, **options: Any) -> ActorHandle[Any]:
+def start_replay(
+    run: str, setup: BufferSetup, saved: Part | None = None, newest: FindPart | None = None, **options: Any
+) -> ActorHandle[Any]:
     """Start the replay buffer of a run.
 
     Args:
         run: name of the run, as the dashboard shows it.
         setup: what it is made with.
         saved: the experience of a checkpoint.
+        newest: finds that of the newest checkpoint, for a buffer that was killed and has lost its ring; a function of
+            a module, or a ``partial`` of one. None: it goes on from ``saved``.
         options: Ray's, the node to be on for example.
     """
     reserved = {"num_cpus": CPUS, "max_pending_calls": MOST_PENDING, **options}
-    return start_actor(run, PART, ReplayShell, setup, saved, groups=_GROUPS, **reserved)
+    return start_actor(run, PART, ReplayShell, setup, saved, newest, groups=_GROUPS, **reserved)
 
 
 class ReplayClient:

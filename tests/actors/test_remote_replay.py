@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import wait
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +18,14 @@ from actors.remote.calls import ask, end_actor, wait_until_up
 from actors.remote.replay import PEER, ReplayClient, start_replay
 from tests.actors.fakes import FORMAT
 from tests.actors.remote_parts import PATIENCE_S, eventually, is_gone, kill_process, process_of, setup, small_cluster
+from tests.actors.saved_experience import load, store_in
 from tests.experience.races import MadeUpRaces
 from tmrl_ray.errors import ChunkError, PeerUnavailableError, TmrlError
 from tmrl_ray.experience.chunk import Chunk
 from tmrl_ray.experience.chunk_builder import ChunkBuilder
 from tmrl_ray.experience.codec import encode
 from tmrl_ray.experience.ring_reader import RingReader
+from tmrl_ray.runs.clocks import Clocks
 
 pytestmark = pytest.mark.ray
 
@@ -95,6 +99,26 @@ def test_who_cannot_attach_to_the_ring_compresses(replay, tmp_path: Path):
     assert client.append(data).result(PATIENCE_S).status is AppendStatus.ACCEPTED
     (tmp_path / "elsewhere").rename(tmp_path / "rings")
     assert sorted(metres_in(client)) == sorted(chunk.core_of("metres"))
+
+
+def test_a_killed_buffer_that_lost_its_ring_goes_on_from_the_newest_checkpoint(tmp_path: Path):
+    """Not from what it was started with, which is as old as the session."""
+    handle = start_replay("lost-run", setup("lost-run", tmp_path), None, partial(load, tmp_path))
+    wait_until_up(handle, PEER)
+    client = ReplayClient.connect(handle, FORMAT)
+    sent = chunks_of(client, 3, races=2)
+    for chunk in sent:
+        client.append(encode(chunk, compress=False)).result(PATIENCE_S)
+    store_in(tmp_path).save({"replay": client.checkpoint()}, Clocks(422, 0, 0.0))
+    before = client.ring()
+    shutil.rmtree(before.directory)
+    kill_process(handle)
+    address = client.ring(timeout_s=PATIENCE_S)
+    assert address.uuid != before.uuid
+    assert client.stats().env_steps == 422
+    assert sorted(metres_in(client)) == sorted(value for chunk in sent for value in chunk.core_of("metres"))
+    end_actor(handle)
+    eventually(lambda: is_gone(handle))
 
 
 def test_a_ring_that_cannot_be_made_is_a_clear_error(tmp_path: Path):

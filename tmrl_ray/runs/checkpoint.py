@@ -117,19 +117,29 @@ class CheckpointStore:
         identity: what they belong to.
         retention: which are kept.
         disk: how they are written; None: to the real one.
+        writes: False: another process writes them, and nothing is made or removed here.
 
     Raises:
         NotSavedError: the folder cannot be made or cleared up.
     """
 
     def __init__(
-        self, directory: Path, identity: Identity, *, retention: Retention | None = None, disk: Disk | None = None
+        self,
+        directory: Path,
+        identity: Identity,
+        *,
+        retention: Retention | None = None,
+        disk: Disk | None = None,
+        writes: bool = True,
     ) -> None:
         self.directory = directory
-        self._identity = identity
+        self.identity = identity
+        """What they belong to."""
         self._retention = Retention() if retention is None else retention
         self._disk = Disk() if disk is None else disk
         self._saving = threading.Lock()
+        if not writes:
+            return
         try:
             directory.mkdir(parents=True, exist_ok=True)
             for stray in remove_strays(self._disk, directory):
@@ -171,8 +181,8 @@ class CheckpointStore:
                 created_s=time.time(),
                 clocks=clocks,
                 score=score,
-                run=self._identity.run,
-                hashes=dict(self._identity.hashes),
+                run=self.identity.run,
+                hashes=dict(self.identity.hashes),
                 parts={name: {"files": _describe(part.files)} for name, part in parts.items()},
             )
             contents, kept = _contents(head, parts)
@@ -239,12 +249,12 @@ class CheckpointStore:
 
     def _check(self, head: CheckpointHead) -> None:
         """See that a checkpoint belongs here."""
-        if head.run != self._identity.run:
+        if head.run != self.identity.run:
             raise CheckpointError(
-                f"{head.name} in {self.directory} is of another run: {head.run}, not {self._identity.run}",
+                f"{head.name} in {self.directory} is of another run: {head.run}, not {self.identity.run}",
                 hint=self._way_out(head.name),
             )
-        for what, mine in self._identity.hashes.items():
+        for what, mine in self.identity.hashes.items():
             theirs = head.hashes.get(what, "none")
             if theirs != mine:
                 raise CheckpointError(

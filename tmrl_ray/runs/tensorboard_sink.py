@@ -26,6 +26,7 @@ from tmrl_ray.runs.distribution import Distribution
 from tmrl_ray.runs.meter import Value
 from tmrl_ray.runs.metrics import Kind, Metric, Registry
 from tmrl_ray.runs.recorder import Row
+from tmrl_ray.runs.tensorboard_layout import PLUGIN, TAG, layout
 
 _VERSION = "brain.Event:2"
 _PLUGINS = {Kind.SCALAR: "scalars", Kind.COUNTER: "scalars", Kind.HISTOGRAM: "histograms", Kind.TEXT: "text"}
@@ -61,6 +62,10 @@ class TensorBoardSink:
         self._put(Event(wall_time=now_s, file_version=_VERSION))
         start = SessionLog(status=SessionLog.START)  # the first one is ignored, but counts as the first
         self._put(Event(wall_time=now_s, step=env_steps + 1, session_log=start))  # this step and later ones go
+        pages = Event(wall_time=now_s, step=env_steps)
+        value = pages.summary.value.add(tag=TAG, tensor=_text(layout().SerializeToString()))
+        value.metadata.plugin_data.plugin_name = PLUGIN
+        self._put(pages)
 
     def write(self, row: Row) -> None:
         """Write a row."""
@@ -131,10 +136,10 @@ def _numbers(values: Any) -> Any:
     return tensor
 
 
-def _text(value: str) -> Any:
+def _text(value: str | bytes) -> Any:
     from tensorboard.compat.proto.tensor_pb2 import TensorProto
     from tensorboard.compat.proto.types_pb2 import DT_STRING
 
-    tensor = TensorProto(dtype=DT_STRING, string_val=[value.encode()])
+    tensor = TensorProto(dtype=DT_STRING, string_val=[value.encode() if isinstance(value, str) else value])
     tensor.tensor_shape.SetInParent()
     return tensor
