@@ -213,7 +213,7 @@ def make_learner(
     line = LearnerLine(replay, WeightClient(find_actor(run, WEIGHTS)), training.format)
     priorities = config.replay.priorities
     learner = Learner(
-        training.update(where),
+        training.update(where, new=saved is None),
         training.batches(line.ring(), experts, where),
         Ports(line, line),
         config.reward,

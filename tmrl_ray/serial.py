@@ -43,6 +43,7 @@ from learner.learner import Drawn, Learner, Question
 from learner.learner import Ports as LearnerPorts
 from learner.learner import Turn as LearnerTurn
 from tmrl_ray.errors import NotSavedError
+from tmrl_ray.experience.codec import encode
 from tmrl_ray.experience.ring_reader import RingReader
 from tmrl_ray.records import Records
 from tmrl_ray.runs.checkpoint import Checkpoint, CheckpointHead, CheckpointStore
@@ -93,12 +94,15 @@ class SerialRun:
         torch.set_num_threads(config.training.threads or torch.get_num_threads())
         self.buffer = ReplayBuffer(training.buffer_setup(run.uuid, run.path), parts.get("experience"), clock=_no_time)
         self._stack.callback(self._let_go_of_rings)
+        if self.buffer.demonstrations is not None and not self.buffer.stats().demonstration_rows:
+            for chunk in training.demonstrations(self.buffer.enlist_expert):
+                self.buffer.add_demonstration(encode(chunk, compress=False))
         state = None if checkpoint is None else parts["records"].values["state"]
         self.records = Records(run, config, training.references_s, state)
         line = _InProcessLine(self.buffer)
         priorities, demonstrations = config.replay.priorities, self.buffer.demonstrations
         self.learner = Learner(
-            training.update(device),
+            training.update(device, new=checkpoint is None),
             training.batches(self.buffer.ring, None if demonstrations is None else demonstrations.ring, device),
             LearnerPorts(line, line),
             config.reward,

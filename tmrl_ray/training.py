@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,13 +16,17 @@ from actors.buffer_rings import BufferSetup
 from actors.collector import Driving
 from actors.courses import Course
 from actors.game_keeper import GameKeeper, InProcessGame
+from learner.pretrained import Injection
 from learner.update import LearnerUpdate
 from tmrl_ray.config.loading import config_hash
 from tmrl_ray.config.race import MapEntry
 from tmrl_ray.config.run import RunConfig
-from tmrl_ray.errors import ConfigError
+from tmrl_ray.datasets.demonstrations import DemonstrationReader
+from tmrl_ray.datasets.folder import find_races, read_race
+from tmrl_ray.errors import ConfigError, DatasetError
 from tmrl_ray.experience.batch_builder import BatchBuilder, BatchRecipe
-from tmrl_ray.experience.chunk import ChunkFormat
+from tmrl_ray.experience.chunk import Chunk, ChunkFormat
+from tmrl_ray.experience.chunk_builder import ChunkBuilder
 from tmrl_ray.experience.columns import Layout
 from tmrl_ray.experience.memory import SHARED_MEMORY, choose_base
 from tmrl_ray.experience.minirace import MiniRace
@@ -29,7 +34,7 @@ from tmrl_ray.experience.ring_reader import RingReader
 from tmrl_ray.experience.transitions import TransitionRules
 from tmrl_ray.game.interface import Game
 from tmrl_ray.game.supervisor import GameSupervisor
-from tmrl_ray.iqn.network import NetworkIO, build_network
+from tmrl_ray.iqn.network import IQN, NetworkIO, build_network
 from tmrl_ray.iqn.policy import IQNPolicy
 from tmrl_ray.racing.actions import ACTION_COUNT
 from tmrl_ray.racing.drivers import pursuit_times_s
@@ -162,11 +167,80 @@ class Training:
         policy = partial(self.policy, device=device)
         return Driving(self.courses, self.observation, self.config.cut_offs, policy, self.format)
 
-    def update(self, device: torch.device) -> LearnerUpdate:
-        """Return what learns from batches, with a new network."""
+    def update(self, device: torch.device, *, new: bool, announced: Path | None = None) -> LearnerUpdate:
+        """Return what learns from batches, with a new network.
+
+        Args:
+            device: where to compute.
+            new: begin with pretrained weights, if the configuration has any. False: a checkpoint is loaded into it,
+                and pretrained weights are not even looked at.
+            announced: the artifact that was waited for.
+
+        Raises:
+            ArtifactError: the pretrained weights do not fit.
+        """
         network_seed, update_seed = _seeds(self.config.training.seed, 2, of="learner")
         network = build_network(self.config.network, self.io, seed=network_seed)
-        return LearnerUpdate(network, self.config.learner, seed=update_seed, device=device)
+        update = LearnerUpdate(network, self.config.learner, seed=update_seed, device=device)
+        injection = self.injection(update.online, announced) if new else None
+        if injection is not None:
+            update.take_over(injection)
+        return update
+
+    def injection(self, network: IQN, announced: Path | None = None) -> Injection | None:
+        """Return what a network takes over from pretraining; None: nothing, or it is not there yet.
+
+        Raises:
+            ArtifactError: an artifact cannot be read, or does not fit; with every name and shape.
+            ConfigError: it does not have what the configuration asks for.
+        """
+        pretrained = self.config.learner.pretrained
+        if pretrained is None or not (announced or pretrained.artifact or pretrained.single_parts):
+            return None
+        return Injection.plan(
+            network,
+            pretrained,
+            decision_period_ms=self.config.game.decision_period_ms,
+            observation=self.observation.hash,
+            announced=announced,
+        )
+
+    def check_pretrained(self) -> None:
+        """See that pretrained weights fit, before anything is begun.
+
+        Raises:
+            ArtifactError: they do not.
+            ConfigError: they do not have what the configuration asks for.
+        """
+        self.injection(build_network(self.config.network, self.io, seed=0))
+
+    def demonstrations(self, enlist: Callable[[int], int]) -> Iterator[Chunk]:
+        """Yield the recorded races of the configuration's dataset, those on the maps of the run, as chunks.
+
+        Args:
+            enlist: returns the incarnation with which chunks of an expert are numbered; each race is one.
+
+        Raises:
+            DatasetError: there are no races on these maps, or one cannot be used.
+        """
+        settings, game = self.config.replay.demonstrations, self.config.game
+        if settings is None or settings.dataset is None:
+            return
+        readers = {
+            course.entry.name: DemonstrationReader(
+                course.line, self.observation, period_ms=game.decision_period_ms, frame_size=game.frame_size
+            )
+            for course in self.courses
+        }
+        folders = [folder for folder in find_races(settings.dataset) if folder.parent.name in readers]
+        if not folders:
+            raise DatasetError(
+                f"{settings.dataset}: no race on {', '.join(readers)}",
+                hint="Record some: tmrl-ray record --help; or unset replay.demonstrations.dataset.",
+            )
+        for number, folder in enumerate(folders):
+            race = read_race(folder)
+            yield from readers[race.facts.map].chunks(race, ChunkBuilder(self.format, number, enlist(number)))
 
     def batches(self, experience: RingReader, demonstrations: RingReader | None, device: torch.device) -> BatchBuilder:
         """Return what builds batches of the rows of these rings."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Self
+
+from pydantic import model_validator
+
 from tmrl_ray.config.collector import CollectorSettings
 from tmrl_ray.config.evaluation import EvaluationSettings
 from tmrl_ray.config.game import ConnectionSettings, GameSettings, SimulatorSettings
@@ -56,3 +60,11 @@ class RunConfig(Settings):
     """What a run is called, and where its files are."""
     driver: DriverSettings = PursuitSettings()
     """Who drives where no agent does."""
+
+    @model_validator(mode="after")
+    def _imitates_somebody(self) -> Self:
+        if self.learner.imitation is not None and self.replay.demonstrations is None:
+            raise ValueError(
+                "learner.imitation needs demonstrations: set replay.demonstrations.dataset to recorded races"
+            )
+        return self

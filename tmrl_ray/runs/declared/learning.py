@@ -109,6 +109,37 @@ _BATCHES = (
         "Nearer to 0: the actions that were taken are those that the soft policy prefers.",
     ),
     _of_batches(
+        "imitation_loss",
+        "",
+        "Loss per demonstration, filtered out or not and before its weight: nats of the cross entropy, or the return by "
+        "which the margin is missed.",
+        "The agent does something else than the expert: it knows better, or forgets what it was shown.",
+    ),
+    _of_batches(
+        "imitation_accuracy",
+        "share",
+        "Share of the demonstrations where the agent holds the expert's action for the best.",
+        "The agent agrees with the expert more often.",
+    ),
+    _of_batches(
+        "imitation_margin_share",
+        "share",
+        "Share of the demonstrations where the expert's action is better than every other one by the margin.",
+        "The agent is surer of what the expert did; near 1, the margin teaches nothing any more.",
+    ),
+    _of_batches(
+        "imitation_copied_share",
+        "share",
+        "Share of the demonstrations that the filter lets pass.",
+        "More of what the expert did is held for worth copying.",
+    ),
+    _of_batches(
+        "imitation_weight",
+        "",
+        "Weight of the loss on demonstrations beside the other.",
+        "As its schedule says.",
+    ),
+    _of_batches(
         "sound",
         "share",
         "Share of the steps that were not undone.",
