@@ -36,6 +36,7 @@ def bench_cluster(*, object_store_bytes: int, cpus: int = 64, **options: Any) ->
         logging_level="error",
         log_to_driver=False,
         _temp_dir=str(directory),
+        _system_config={"worker_niceness": 0},  # as this process, which stands for an actor
         **options,
     )
     try:

@@ -132,7 +132,6 @@ class Reverb(Buffer):
         self._writer.flush()
 
     def close(self) -> None:
-        """End the server that was started."""
         self._writer.close()
         assert self._server.stdin is not None
         self._server.stdin.close()
@@ -145,11 +144,7 @@ def main() -> None:
     if sys.argv[2:] == ["serve"]:
         run_server(rows)
         return
-    buffer = Reverb(rows)
-    try:
-        serve({"Reverb": lambda: buffer})
-    finally:
-        buffer.close()
+    serve({"Reverb": lambda: Reverb(rows)})
 
 
 if __name__ == "__main__":

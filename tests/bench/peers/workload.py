@@ -97,6 +97,9 @@ class Buffer:
     def settle(self) -> None:
         """Wait until all that was inserted is there."""
 
+    def close(self) -> None:
+        """Let go of what was started."""
+
 
 def rate_of(buffer: Buffer, what: str, seconds: float) -> float:
     """Return batches/s, or transitions/s that come in; what was prefetched before does not count.
@@ -130,6 +133,8 @@ def serve(buffers: Mapping[str, Callable[[], Buffer]]) -> None:
     for line in sys.stdin:
         name, what, seconds = line.strip().split("|")
         answer(rate_of(made[name], what, float(seconds)))
+    for buffer in made.values():
+        buffer.close()
 
 
 def answer(value: object) -> None:
