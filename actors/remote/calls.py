@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar, cast
 
+import grpc
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import (
@@ -36,6 +37,7 @@ NAMESPACE = "tmrl"
 CONTROL_THREADS = 4
 """Of each actor, for the calls of methods that name no concurrency group."""
 _ASK_S = 0.1
+_STORE_S = 2.0
 
 _AWAY = (
     ActorUnschedulableError,
@@ -181,11 +183,18 @@ class Shell:
 
 
 def object_store() -> Telling:
-    """Return what Ray's object store had to write to disks, on all machines."""
+    """Return what Ray's object store had to write to disks, on all machines; nothing if Ray does not say so soon.
+
+    Ray asks all of its processes for that, so that one which is stopped keeps it waiting.
+    """
     from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 
     state = get_state_from_address(ray.get_runtime_context().gcs_address)  # type: ignore[no-untyped-call]
-    reply = get_memory_info_reply(state)  # type: ignore[no-untyped-call]
+    try:
+        reply = get_memory_info_reply(state, timeout_seconds=_STORE_S)  # type: ignore[no-untyped-call]
+    except grpc.RpcError as error:
+        log.warning("Ray does not say what it has written to disks: %s", error.code())
+        return Telling("object store", {})
     return Telling("object store", {"memory/spilled_bytes": reply.store_stats.spilled_bytes_total})
 
 
