@@ -59,6 +59,7 @@ class _Root(LazyGroup):
         "runs": "tmrl_ray.commands.runs:runs",
         "drive": "tmrl_ray.commands.drive:drive",
         "pretrain": "tmrl_ray.commands.pretrain:pretrain",
+        "inject": "tmrl_ray.commands.inject:inject",
         "record": "tmrl_ray.commands.record:record",
         "dataset": "tmrl_ray.commands.dataset:dataset",
         "game": "tmrl_ray.commands.game.group:game",

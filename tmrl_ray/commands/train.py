@@ -73,6 +73,8 @@ def train(  # noqa: PLR0913 - the options of a command
         if dry_run:
             _print_plan(training, serial=serial)
             return
+        if start != "resume":
+            training.check_pretrained()
         _train(training, address, start or "new", checkpoint, serial=serial)
 
 
