@@ -10,7 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ CPUS = 0.8
 """What a learner reserves beside its GPU."""
 ANSWER_S = 60.0
 """For so long a summary or a state is awaited: an update of a large network on a CPU takes seconds."""
+TELL_S = 5.0
+"""For so long a row of metrics waits for the learner's, which has other things to do."""
 FIRST_PAUSE_S = 1.0
 """Before the learner is started again; twice as long each further time."""
 LAST_PAUSE_S = 60.0
@@ -84,6 +86,7 @@ class LearnerKeeper:
         self._options = {**reserved, **options, "max_restarts": 0}
         self._crashes: deque[float] = deque()
         self._looking: Future[LearnerFigures] | None = None
+        self._telling: Future[tuple[Telling, ...]] | None = None
         self._due_s: float | None = None
         self._actor: ActorHandle[Any] | None = self._start()
 
@@ -110,13 +113,18 @@ class LearnerKeeper:
             self._looking = answer(self._handle().figures.remote, "the learner")
 
     def tell(self) -> tuple[Telling, ...]:
-        """Return its metrics since the last call.
+        """Return its metrics since the last call; nothing if it is busy: the next call has them then.
 
         Raises:
             PeerUnavailableError: it is away.
         """
-        tellings: tuple[Telling, ...] = ask(self._handle().tell.remote, "the learner", timeout_s=ANSWER_S)
-        return tellings
+        if self._telling is None:
+            self._telling = answer(self._handle().tell.remote, "the learner")
+        telling = self._telling
+        if wait([telling], timeout=TELL_S).not_done:
+            return ()
+        self._telling = None
+        return telling.result()
 
     def state(self) -> Part:
         """Return all that it needs to go on.
