@@ -223,6 +223,7 @@ class Recorder:
         return make_driver(scripted, load_track(job.entry.map), load_tuning(config.simulator.tuning))
 
     def _trained(self, seed: int) -> Policy:
+        import torch
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -231,6 +232,7 @@ class Recorder:
         source = self._plan.source
         assert source is not None
         if self._training is None:
+            torch.set_num_threads(self._plan.config.training.threads or 1)  # for one picture, more only get in the way
             self._training = Training.of(self._plan.config)
         policy = self._training.policy(seed)
         try:

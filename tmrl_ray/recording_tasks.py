@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -12,31 +11,15 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError, WorkerCrashedError
 
-from tmrl_ray.cluster_access import join_cluster
 from tmrl_ray.errors import DatasetError, TmrlError
 from tmrl_ray.recording import RaceJob, RecordedRace, Recorder, RecordPlan
 
 RACES_PER_TASK = 4
 """Few enough that a worker that dies costs little, enough that a map is loaded for several."""
+OBJECT_STORE_BYTES = 80 << 20
+"""Of a cluster that is started for this only: plans and figures pass through it, no pictures. Ray takes no less."""
 RETRIES = 2
 """Of a task whose worker died. Races that it had written stay, the others are driven again."""
-
-
-@contextmanager
-def connected(address: str | None) -> Iterator[None]:
-    """Be a part of a Ray cluster: the one at an address, or one that is started here and ended again.
-
-    Raises:
-        ClusterError: the cluster at the address cannot be joined.
-    """
-    if address is None:
-        ray.init(address="local", include_dashboard=False, log_to_driver=False)
-    else:
-        join_cluster(address)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def cpus() -> int:

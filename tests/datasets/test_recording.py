@@ -144,11 +144,13 @@ def test_a_race_whose_game_is_lost_is_driven_again(
 
 
 def test_a_trained_driver_drives_with_its_weights(tmp_path: Path) -> None:
+    import torch
     from safetensors.torch import save_file
 
     from tmrl_ray.training import Training
 
     config = load_config(None, ["game.frame_size=[64,64]", *SHORT])
+    torch.set_num_threads(1)
     weights = tmp_path / "weights.safetensors"
     network = Training.of(config).policy(7)._source
     save_file({name: each.contiguous() for name, each in network.state_dict().items()}, weights)
@@ -202,10 +204,11 @@ def test_the_inputs_of_a_replay_are_read_with_the_time_that_it_claims() -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_ray_records_the_same_races(recorded: Path, tmp_path: Path) -> None:
-    from tmrl_ray.recording_tasks import connected, record_on_ray
+    from tmrl_ray.ray_session import started
+    from tmrl_ray.recording_tasks import OBJECT_STORE_BYTES, record_on_ray
 
     plan = RecordPlan(CONFIG, RecordSettings(races=2), tmp_path, entries_of(FINISHED))
-    with connected(None):
+    with started(0, OBJECT_STORE_BYTES, include_dashboard=False, num_cpus=2):
         races = list(record_on_ray(plan, plan.jobs(), workers=2))
     assert [race.name for race in races] == ["human-0-0000", "human-0-0001"]
     for folder in find_races(tmp_path):

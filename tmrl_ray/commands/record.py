@@ -108,16 +108,21 @@ def _progress_of(  # noqa: PLR0913 - how to record, as the options say
     if serial or not jobs:
         yield record_serially(plan, jobs)
         return
+    from tmrl_ray.cluster_token import guard
     from tmrl_ray.errors import InvalidInputError
 
+    if address is None:
+        guard()  # before Ray is imported
     try:
-        from tmrl_ray.recording_tasks import connected, cpus, record_on_ray
+        from tmrl_ray.ray_session import joined, started
+        from tmrl_ray.recording_tasks import OBJECT_STORE_BYTES, cpus, record_on_ray
     except ModuleNotFoundError as error:
         raise InvalidInputError(
             f"recording in parallel needs the package {error.name}, which is not installed",
             hint="pip install 'tmrl_ray[train]', or record with --serial",
         ) from error
-    with connected(address):
+    own = started(0, OBJECT_STORE_BYTES, include_dashboard=False)
+    with own if address is None else joined(address):
         yield record_on_ray(plan, jobs, workers=workers or cpus())
 
 
