@@ -3,14 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/.installed
+TRAIN := $(VENV)/.installed-train
 DEV := $(VENV)/.installed-dev
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: quickstart test faults lint bench clean
 
-# Drive a race in the simulator, and leave pictures and a video in out/.
-quickstart: $(RUN)
-	$(BIN)/tmrl-ray quickstart
+# Train an agent on this machine until it drives well, then let it race and film it. An older run is kept.
+quickstart: $(TRAIN)
+	$(BIN)/tmrl-ray train -c configs/quickstart.yaml --restart
+	$(BIN)/tmrl-ray eval quickstart --weights best --video out/quickstart.mp4
 
 # What must pass before a change is merged.
 test: lint
@@ -36,7 +38,11 @@ $(RUN): pyproject.toml constraints.txt
 	$(INSTALL) -e .
 	@touch $@
 
-$(DEV): $(RUN)
+$(TRAIN): $(RUN)
+	$(INSTALL) -e '.[train]'
+	@touch $@
+
+$(DEV): $(TRAIN)
 	$(INSTALL) -e '.[dev,train]'
 	@touch $@
 

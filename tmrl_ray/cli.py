@@ -46,7 +46,6 @@ class _Root(LazyGroup):
 @click.group(
     cls=_Root,
     subcommands={
-        "quickstart": "tmrl_ray.commands.quickstart:quickstart",
         "train": "tmrl_ray.commands.train:train",
         "status": "tmrl_ray.commands.control:status",
         "scale": "tmrl_ray.commands.control:scale",

@@ -15,7 +15,6 @@ ring stays, and whoever resumes the run goes on with it.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
@@ -35,7 +34,7 @@ from actors.evaluation import Evaluation
 from actors.race_report import RaceReport
 from actors.remote.calls import answer, end_actor, object_store, wait_until_up
 from actors.remote.collector import RayCollectors
-from actors.remote.evaluator import EvaluatorClient, start_evaluator
+from actors.remote.evaluator import CLOSE_S, EvaluatorClient, start_evaluator
 from actors.remote.replay import PEER as REPLAY_PEER
 from actors.remote.replay import ReplayClient, start_replay
 from actors.remote.weights import WeightClient, start_weight_store
@@ -161,6 +160,9 @@ class ClusterRun:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self.training.config.connection is not None:  # a kill alone would leave their games behind
+            self.pool.drain(CLOSE_S)
+            self._evaluator.close()
         for member in self.pool.members():
             self.collectors.kill(member.number)
         self.learner.end()
@@ -246,13 +248,13 @@ class ClusterRun:
             TmrlError: the learner failed again and again.
         """
         now_s = time.monotonic()
-        evaluated_s, told_s, saved_s = now_s, -math.inf, now_s
+        evaluated_s = told_s = saved_s = now_s
         while not self._stopping and not self._is_over():
             self._look()
             settings, evaluation = self.training.config.training, self.training.config.evaluation
             now_s, saved = time.monotonic(), None
             if not self.records.is_counting:
-                evaluated_s = saved_s = now_s
+                evaluated_s = told_s = saved_s = now_s
             if now_s >= evaluated_s + evaluation.every_s and self._evaluating is None:
                 self._evaluating = self._evaluate()
                 evaluated_s = now_s
@@ -306,11 +308,7 @@ class ClusterRun:
 
     def _end(self) -> News:
         """Bring to its end what was begun, and save it."""
-        self.pool.scale(0)
-        end_s = time.monotonic() + DRAIN_S
-        while not self.pool.is_empty and time.monotonic() < end_s:
-            self.pool.reconcile()
-            time.sleep(0.1)
+        self.pool.drain(DRAIN_S)
         self.records.hold()
         self.learner.drain()
         saved, evaluation = self.save(), self._take_evaluation()

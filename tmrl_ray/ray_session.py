@@ -12,7 +12,7 @@ import ray
 
 from actors.remote.calls import NAMESPACE
 from tmrl_ray.cluster_access import join_cluster
-from tmrl_ray.errors import ClusterError
+from tmrl_ray.errors import TmrlError
 
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
 
@@ -49,16 +49,17 @@ def started(games: int, object_store_bytes: int, **options: Any) -> Iterator[Ray
         options: of ``ray.init`` beside these.
 
     Raises:
-        ClusterError: it cannot be started.
+        TmrlError: it cannot be started.
     """
     own = {"resources": {"game": games}, "object_store_memory": object_store_bytes, **_QUIET}
     try:
         ray.init(address="local", namespace=NAMESPACE, **{**own, **options})
-    except (RuntimeError, ValueError, ConnectionError) as error:
+    except Exception as error:  # noqa: BLE001 - Ray raises this very class where its processes are not up in 30 s
         ray.shutdown()
-        raise ClusterError(
+        raise TmrlError(
             f"Ray cannot be started here: {error}",
-            hint="tmrl-ray doctor says what this machine lacks; --serial trains without Ray.",
+            hint="A machine that is busy with other things is too slow for it: try again. tmrl-ray doctor says what a "
+            "machine lacks, and train --serial needs no Ray.",
         ) from error
     try:
         yield RaySession.now()

@@ -1,4 +1,4 @@
-"""``tmrl-ray drive``, ``quickstart`` and ``game view``: races and pictures as a person asks for them."""
+"""``tmrl-ray drive`` and ``game view``: races and pictures as a person asks for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import av
 import pytest
 from PIL import Image
 
@@ -127,21 +126,6 @@ def test_nobody_is_told_of_compiling_where_nothing_listens(
 def test_wrong_input_is_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["drive", *arguments]) == 2
     assert message in capsys.readouterr().err
-
-
-def test_the_quickstart_ends_with_a_time_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "pictures"
-    assert run(["quickstart", "--out", str(out)]) == 0
-    shown, progress = capsys.readouterr()
-    assert shown.startswith("loop: finished in 1")
-    assert "driving loop: 100 %" in progress
-    with av.open(str(out / "loop.mp4")) as video:
-        stream = video.streams.video[0]
-        assert (stream.width, stream.height) == (480, 360)
-        assert stream.frames > 10 * 25
-    with Image.open(out / "loop.png") as sheet:
-        assert sheet.width > 4 * 480
-        assert sheet.height > 3 * 360
 
 
 def test_recorded_inputs_are_filmed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

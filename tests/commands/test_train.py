@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -26,11 +27,30 @@ def test_the_plan_says_what_it_would_take(tmp_path: Path, capsys: pytest.Capture
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_plan_for_a_cluster_says_what_ray_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = ["train", "-c", str(QUICKSTART), "--dry-run", f"run.folder={tmp_path}", *TINY]
+    assert run([*plan, "collector.count=2"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    total = next(line.split() for line in shown if line.startswith("in sum"))
+    assert float(total[2]) <= 2.0, "two collectors must fit two cores"
+    assert float(total[4]) == 3, "two collectors and the evaluator play"
+
+
+def test_a_cluster_that_is_not_there_leaves_no_run_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    assert run(["train", "-c", str(QUICKSTART), f"run.folder={tmp_path}", *TINY, "--address", address]) == 2
+    assert "no Ray cluster answers at" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_is_told_of_kept_and_taken_up_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(tmp_path, "training.env_steps=150", "training.report_s=0.1") == 0
     shown = capsys.readouterr().out
     assert f"tensorboard --logdir {tmp_path}" in shown
     assert "greedy on loop: 0 of 1 finished" in shown
+    assert "of starting and compiling" in shown
     assert "saved checkpoint-000001" in shown
     first = RunStatus.read(tmp_path / "quickstart").clocks
     assert train(tmp_path, "training.env_steps=300") == 2
@@ -43,8 +63,6 @@ def test_a_run_is_told_of_kept_and_taken_up_again(tmp_path: Path, capsys: pytest
 
 
 def test_what_means_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["train", "-c", str(QUICKSTART)]) == 2
-    assert "--serial" in capsys.readouterr().err
     assert train(tmp_path, "--checkpoint", "checkpoint-000001") == 2
     assert "--resume" in capsys.readouterr().err
     assert train(tmp_path, "training.device=nonsense") == 2

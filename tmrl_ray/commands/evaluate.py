@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from tmrl_ray.commands.command import OutputFile, command, json_option, needs_training
-from tmrl_ray.commands.output import COMPILING, explain_delay, note, print_json, print_table, seconds
+from tmrl_ray.commands.output import COMPILING, against, explain_delay, note, print_json, print_table, seconds
 from tmrl_ray.commands.reach import folder_option
 
 if TYPE_CHECKING:
@@ -115,14 +115,8 @@ def _print(training: Training, evaluation: Evaluation) -> None:
     )
     for result in evaluation.results:
         best = "" if result.best_time_s is None else f", best {result.best_time_s:.2f} s"
-        pursuit_s = training.references_s.get(result.map, {}).get("pursuit")
-        ahead = "" if pursuit_s is None or result.best_time_s is None else _ahead(result.best_time_s, pursuit_s)
+        ahead = "" if result.best_time_s is None else against(result.best_time_s, training.references_s.get(result.map))
         click.echo(f"{result.map}: {result.finished} of {result.races} finished{best}{ahead}")
-
-
-def _ahead(best_s: float, pursuit_s: float) -> str:
-    share = (pursuit_s - best_s) / pursuit_s
-    return f", {abs(share):.1%} {'ahead of' if share >= 0 else 'behind'} the pursuit driver ({pursuit_s:.2f} s)"
 
 
 def _film(training: Training, archive: RaceArchive, video: Path) -> None:

@@ -50,6 +50,15 @@ def seconds(milliseconds: int | None) -> str:
     return "" if milliseconds is None else f"{milliseconds / 1000:.2f} s"
 
 
+def against(time_s: float, references_s: Mapping[str, float] | None) -> str:
+    """Return how far a time is ahead of the fastest reference of its map, or behind, as the end of a sentence."""
+    if not references_s:
+        return ""
+    name, reference_s = min(references_s.items(), key=lambda item: item[1])
+    share = (reference_s - time_s) / reference_s
+    return f", {abs(share):.1%} {'ahead of' if share >= 0 else 'behind'} {name} ({reference_s:.2f} s)"
+
+
 def clock(seconds: float) -> str:
     """Return a duration as minutes and seconds, or hours, minutes and seconds."""
     minutes, rest = divmod(int(seconds), 60)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tmrl_ray.commands.command import ReadableFile, command, needs_training
-from tmrl_ray.commands.output import COMPILING, explain_delay, note, print_facts
+from tmrl_ray.commands.output import COMPILING, against, clock, explain_delay, note, print_facts
 
 if TYPE_CHECKING:
     from tmrl_ray.cluster import ClusterRun
     from tmrl_ray.config.run import RunConfig
     from tmrl_ray.control import Control
-    from tmrl_ray.overview import Watch
+    from tmrl_ray.overview import Overview, Watch
+    from tmrl_ray.ray_session import RaySession
     from tmrl_ray.runs.checkpoint import Checkpoint, CheckpointStore
     from tmrl_ray.runs.rundir import RunDirectory
     from tmrl_ray.serial import SerialRun
@@ -79,6 +80,7 @@ def train(  # noqa: PLR0913 - the options of a command
 
 
 def _train(training: Training, address: str | None, start: str, checkpoint: str | None, *, serial: bool) -> None:
+    from tmrl_ray.cluster_token import guard
     from tmrl_ray.runs.checkpoint import CheckpointStore, Identity, Retention
     from tmrl_ray.runs.rundir import RunDirectory, Start, resume_command
     from tmrl_ray.service import compile_kernels
@@ -87,7 +89,10 @@ def _train(training: Training, address: str | None, start: str, checkpoint: str 
     if config.connection is None:
         with explain_delay(COMPILING):
             compile_kernels()
-    with RunDirectory.open(config.run.folder, config.run.name, config, Start(start)) as run:
+    with ExitStack() as stack:
+        # A cluster that cannot be joined must leave no run behind, and a run that is there already start no cluster.
+        session = None if address is None else stack.enter_context(_cluster(training, address))
+        run = stack.enter_context(RunDirectory.open(config.run.folder, config.run.name, config, Start(start)))
         store = CheckpointStore(
             run.checkpoints, Identity(run.uuid, training.hashes), retention=Retention(config.training.keep_checkpoints)
         )
@@ -96,42 +101,57 @@ def _train(training: Training, address: str | None, start: str, checkpoint: str 
         click.echo(f"TensorBoard: tensorboard --logdir {config.run.folder}")
         if serial:
             _in_one_process(training, run, store, saved)
+        elif session is not None:
+            _on_cluster(training, session, run, store, saved)
         else:
-            _on_cluster(training, address, run, store, saved)
+            token = guard()
+            with _cluster(training, None) as own:
+                _on_cluster(training, own, run, store, saved, token)
     click.echo(f"go on:       {resume_command(run.path)}{' --serial' if serial else ''}")
+
+
+def _cluster(training: Training, address: str | None) -> AbstractContextManager[RaySession]:
+    from tmrl_ray.cluster import connected
+
+    return connected(training, address)
 
 
 def _in_one_process(training: Training, run: RunDirectory, store: CheckpointStore, saved: Checkpoint | None) -> None:
     from tmrl_ray.overview import Watch
     from tmrl_ray.serial import SerialRun
 
+    watch = Watch(run.name)
     with SerialRun(training, run, store, saved) as live, _stopped_by_signals(live):
-        _show(live, Watch(run.name), training.config)
+        _show(live, watch, training.config)
+        _print_outcome(watch.overview(live), run)
 
 
-def _on_cluster(
-    training: Training, address: str | None, run: RunDirectory, store: CheckpointStore, saved: Checkpoint | None
+def _on_cluster(  # noqa: PLR0913 - what a run is made of, and where
+    training: Training,
+    session: RaySession,
+    run: RunDirectory,
+    store: CheckpointStore,
+    saved: Checkpoint | None,
+    token: str | None = None,
 ) -> None:
-    from tmrl_ray.cluster_token import guard
-
-    token = guard() if address is None else None
-    from tmrl_ray.cluster import ClusterRun, connected
+    from tmrl_ray.cluster import ClusterRun
     from tmrl_ray.control import controlled
     from tmrl_ray.overview import Watch
     from tmrl_ray.runs.cluster_file import CLUSTER_FILE, ClusterPlace
 
-    with ExitStack() as stack:
-        watch = Watch(run.name)
-        session = stack.enter_context(connected(training, address))
-        place = ClusterPlace(session.address, session.dashboard, str(session.logs), token)
-        if session.dashboard is not None:
-            asks = f"   (it asks for the token in {run.path / CLUSTER_FILE})" if token else ""
-            click.echo(f"dashboard:   {session.dashboard}{asks}")
-        click.echo(f"logs:        {session.logs}")
-        live = stack.enter_context(ClusterRun(training, run, store, saved))
-        control = stack.enter_context(controlled(live, run, watch, place))
-        stack.enter_context(_stopped_by_signals(live))
+    watch = Watch(run.name)
+    place = ClusterPlace(session.address, session.dashboard, str(session.logs), token)
+    if session.dashboard is not None:
+        asks = f"   (it asks for the token in {run.path / CLUSTER_FILE})" if token else ""
+        click.echo(f"dashboard:   {session.dashboard}{asks}")
+    click.echo(f"logs:        {session.logs}")
+    with (
+        ClusterRun(training, run, store, saved) as live,
+        controlled(live, run, watch, place) as control,
+        _stopped_by_signals(live),
+    ):
         _show(live, watch, training.config, control)
+        _print_outcome(watch.overview(live), run)
 
 
 def _show(live: SerialRun | ClusterRun, watch: Watch, config: RunConfig, control: Control | None = None) -> None:
@@ -143,6 +163,24 @@ def _show(live: SerialRun | ClusterRun, watch: Watch, config: RunConfig, control
             shown.show(watch.overview(live), news)
             if control is not None:
                 control.attend()
+
+
+def _print_outcome(overview: Overview, run: RunDirectory) -> None:
+    """Print what the greedy races came to, and where the best ones are kept."""
+    from actors.race_archive import RaceArchive
+
+    archive = RaceArchive(run.best, keep=1)
+    if overview.first_finish_minutes is not None:
+        click.echo(f"greedy:      first finish after {clock(60 * overview.first_finish_minutes)} of training")
+    for name in dict.fromkeys(line.map for line in overview.evaluations):
+        inputs = archive.inputs_of_best(name)
+        if inputs is None:
+            click.echo(f"{name}: no greedy race was finished yet")
+            continue
+        best_s = archive.best_times_ms(name)[0] / 1000
+        click.echo(
+            f"{name}: best greedy race {best_s:.2f} s{against(best_s, overview.references_s.get(name))}, {inputs}"
+        )
 
 
 @contextmanager
