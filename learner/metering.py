@@ -24,6 +24,9 @@ from tmrl_ray.runs.meter import Meter, Telling
 PARAMETERS_S = 60.0
 """Between two looks at single tensors, which take about as long as a learner step."""
 
+LAG_EVERY = 8
+"""Of so many rows of a draw one is asked for its age: 12 us for 512 rows instead of 34."""
+
 Stage = Literal["step", "gather", "copy", "index_wait"]
 
 
@@ -68,7 +71,7 @@ class LearnerMeter:
 
     def lag(self, batch: Batch, newest: int) -> None:
         """Take note of how old the weights were that drove a batch's rows; it lies on the CPU."""
-        versions = batch.policy_versions.numpy()
+        versions = batch.policy_versions.numpy()[::LAG_EVERY]
         ages = np.maximum(newest - versions[versions != NO_VERSION], 0)
         self._meter.observe_all("experience/policy_age", ages)
         self._meter.observe_all("experience/policy_age_updates", ages * self._update.settings.publish_every)

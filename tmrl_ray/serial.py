@@ -10,6 +10,10 @@ Collecting and learning take turns as the limiter says: the learner learns while
 decides. No part looks at a wall clock, so the same seed gives the same run, bit for bit. What does follow the wall
 clock - evaluations, rows of metrics, checkpoints - changes nothing in what is learned (the plateau breaker, where it
 is on, listens to evaluations: then runs differ).
+
+A run that was stopped goes on with the same network, experience, counters and chance of the learner, and equal stops
+are followed by equal runs. The collector begins its next race with another incarnation, whose chance is its own: what
+follows is not what had followed without the stop.
 """
 
 from __future__ import annotations

@@ -56,6 +56,8 @@ class Metric:
     """What it is, as a sentence."""
     rising: str
     """What it means when it rises, as a sentence."""
+    healthy: str = ""
+    """What it is where all is well, as a sentence; empty: that depends on the run."""
     kind: Kind = Kind.SCALAR
     rate_of: str | None = None
     """Name of the counter of which this is the growth per second; it need not be given then."""
@@ -71,8 +73,8 @@ class Metric:
             raise ValueError(f"{self.name}: histograms have rising bounds, others none, not {self.bounds}")
         if self.bounds and self.bounds[0] <= 0:
             raise ValueError(f"{self.name}: bounds are positive, not {self.bounds[0]}")
-        if not (self.help.endswith(".") and self.rising.endswith(".")):
-            raise ValueError(f"{self.name}: help and rising are sentences")
+        if not all(text.endswith(".") for text in (self.help, self.rising, self.healthy or ".")):
+            raise ValueError(f"{self.name}: help, rising and healthy are sentences")
 
     @property
     def group(self) -> str:

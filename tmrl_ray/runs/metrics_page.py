@@ -64,15 +64,16 @@ def _group(metric: Metric) -> str:
 def _section(group: str, metrics: Iterator[Metric]) -> Iterator[str]:
     yield f"## {group}\n"
     yield f"{_ABOUT[group]}\n"
-    yield "| metric | unit | what it is | when it rises |"
-    yield "|---|---|---|---|"
+    yield "| metric | unit | what it is | when it rises | healthy |"
+    yield "|---|---|---|---|---|"
     for metric in metrics:
         kind = "" if metric.kind is Kind.SCALAR else f"*{metric.kind}* "
         unit = metric.unit or " "
         name = f"`{metric.name}`"
         if metric.kind is not Kind.TEXT:
             name += f"<br>`{metric.ray_name}`"
-        yield f"| {name.replace('|', chr(92) + '|')} | {unit} | {kind}{metric.help} | {metric.rising} |"
+        cells = (name.replace("|", r"\|"), unit, kind + metric.help, metric.rising, metric.healthy or " ")
+        yield f"| {' | '.join(cells)} |"
     yield ""
 
 

@@ -59,12 +59,14 @@ COLLECTING = (
         kind=Kind.COUNTER,
         unit="restarts",
         help="Collectors that were started again, by why.",
+        healthy="0.",
         rising="Collectors die: look at the dashboard's log of that actor.",
     ),
     Metric(
         name="collector/racing_share/{collector}",
         unit="share",
         help="Share of wall time in which a collector drove.",
+        healthy="1, less where the limiter holds collectors back.",
         rising="Less waiting for weights, for credit or for the game.",
     ),
     Metric(
@@ -82,6 +84,7 @@ COLLECTING = (
         unit="restarts",
         ray="game_restarts",
         help="Games of collectors that were lost and started again: they hung, ended, or talked nonsense.",
+        healthy="0 in the simulator.",
         rising="Games die: look at the collector's log.",
     ),
     Metric(

@@ -47,6 +47,7 @@ _FLOWS = (
         ray="transitions_dropped",
         help="Decisions that did not become experience: of chunks that the buffer refused (unknown incarnation, or "
         "too old), or of a race that its collector discarded for that.",
+        healthy="0; a few after a kill.",
         rising="Collectors start anew all the time, or the buffer has lost its ring.",
     ),
     Metric(
@@ -55,6 +56,7 @@ _FLOWS = (
         ray="duplicate_chunks",
         unit="chunks",
         help="Chunks that came once more, which does no harm.",
+        healthy="0; a few after a kill.",
         rising="Answers to collectors get lost or take too long.",
     ),
     Metric(
@@ -62,6 +64,7 @@ _FLOWS = (
         kind=Kind.COUNTER,
         unit="chunks",
         help="Chunks that were none, or of another layout.",
+        healthy="0.",
         rising="Another version of the program sends, or the network damages messages.",
     ),
     Metric(
@@ -69,6 +72,7 @@ _FLOWS = (
         kind=Kind.COUNTER,
         unit="batches",
         help="Batches of which every row had been overwritten before it was read, and which were left out.",
+        healthy="0.",
         rising="The learner reads long after it asked.",
     ),
     Metric(
@@ -77,6 +81,7 @@ _FLOWS = (
         ray="torn_rows",
         unit="rows",
         help="Rows that were overwritten between being drawn and being read, and were drawn again.",
+        healthy="0.",
         rising="The learner reads long after it asked, or the ring is too small for its guard band.",
     ),
     Metric(
@@ -141,6 +146,7 @@ _LEVELS = (
         unit="share",
         ray="replay_occupancy",
         help="Decisions that are kept as a share of the window.",
+        healthy="1 once the window has filled.",
         rising="The window fills; it falls when the window grows.",
     ),
     Metric(
@@ -154,6 +160,7 @@ _LEVELS = (
         name="experience/test_share",
         unit="share",
         help="Share of the rows that belong to races kept for testing.",
+        healthy="About 1 / replay.test_every.",
         rising="Races kept for testing were longer than others.",
     ),
     Metric(
@@ -174,12 +181,14 @@ _LEVELS = (
         unit="",
         ray="samples_per_insert",
         help="How often a decision is drawn on average: over the whole run, and as set.",
+        healthy="actual is the target once learning has begun.",
         rising="actual above target: collecting falls behind. target: it was set.",
     ),
     Metric(
         name="limiter/balance",
         unit="samples",
         help="Samples that are owed for what was inserted, 0 in the middle of the limiter's band.",
+        healthy="Between -band and band.",
         rising="Learning falls behind; at the upper edge of the band, collectors wait.",
     ),
     Metric(

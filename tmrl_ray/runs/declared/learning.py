@@ -111,8 +111,8 @@ _BATCHES = (
     _of_batches(
         "imitation_loss",
         "",
-        "Loss per demonstration, filtered out or not and before its weight: nats of the cross entropy, or the return by "
-        "which the margin is missed.",
+        "Loss per demonstration, filtered out or not and before its weight: nats of the cross entropy, or the return "
+        "by which the margin is missed.",
         "The agent does something else than the expert: it knows better, or forgets what it was shown.",
     ),
     _of_batches(
@@ -263,6 +263,7 @@ _PACE = (
         kind=Kind.COUNTER,
         unit="batches",
         help="Batches whose loss or gradient was not finite; their step was undone, their rows are in the log.",
+        healthy="0.",
         rising="Numbers overflow: lower the learning rate or use bf16 instead of fp16.",
     ),
     Metric(
@@ -277,6 +278,7 @@ _PACE = (
         kind=Kind.COUNTER,
         unit="raises",
         help="How often the plateau breaker raised the learning rate.",
+        healthy="0 while finish times get better.",
         rising="The best finish time stood still for its whole patience.",
     ),
     Metric(
@@ -338,12 +340,14 @@ _PACE = (
         name="learner/publishing_share",
         unit="share",
         help="Share of wall time spent on publishing weights.",
+        healthy="Below 0.05.",
         rising="Publish less often: learner.publish_every.",
     ),
     Metric(
         name="learner/testing_share",
         unit="share",
         help="Share of wall time spent on batches that are never learned from.",
+        healthy="Below 0.01.",
         rising="Testing costs training time: test less often.",
     ),
 )

@@ -48,6 +48,7 @@ RACES = (
         name="race/medal_ratio/{map}/{kind:explore|greedy|evaluation}/{reference}",
         unit="",
         help="Finish time over a reference time of that map: author, gold, or the frozen time of the pursuit driver.",
+        healthy="Below 1.",
         rising="The car gets slower; below 1 it beats the reference.",
     ),
     Metric(
@@ -122,6 +123,7 @@ RACES = (
         name="evaluation/finish_rate/{map}",
         unit="share",
         help="Share of the races of one evaluation that were finished.",
+        healthy="1 once the track is learned.",
         rising="The agent drives more reliably.",
     ),
     Metric(
@@ -179,6 +181,7 @@ RACES = (
         kind=Kind.COUNTER,
         unit="alarms",
         help="Evaluations whose finish rate had collapsed: its interval lay below that of the best evaluation.",
+        healthy="0.",
         rising="The agent has unlearned to finish: look at the learning rate, the losses and the newest change.",
     ),
     Metric(

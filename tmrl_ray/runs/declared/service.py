@@ -35,6 +35,7 @@ SERVICE = (
         name="checkpoint/age_s",
         unit="s",
         help="Time since the newest checkpoint, or since the session began: what a kill would cost the learner.",
+        healthy="At most training.checkpoint_s and a little.",
         rising="Up to the time between two checkpoints: normal. Beyond it: they fail.",
     ),
     Metric(
@@ -42,12 +43,14 @@ SERVICE = (
         kind=Kind.COUNTER,
         unit="checkpoints",
         help="Checkpoints that could not be saved.",
+        healthy="0.",
         rising="The disk is full or gone: make room, the run goes on meanwhile.",
     ),
     Metric(
         name="memory/process_bytes/{process}",
         unit="bytes",
         help="Memory that a process has for itself: without the ring and Ray's object store, which are shared.",
+        healthy="Flat after ten minutes.",
         rising="Normal until all of it has warmed up; a steady rise later is a leak.",
     ),
     Metric(
@@ -62,6 +65,7 @@ SERVICE = (
         unit="bytes",
         ray="spilled_bytes",
         help="What Ray's object store had to write to a disk.",
+        healthy="0.",
         rising="Messages pile up faster than they are taken: should never happen.",
     ),
     Metric(
@@ -83,6 +87,7 @@ SERVICE = (
         kind=Kind.COUNTER,
         unit="values",
         help="Values that were not finite and therefore left out, by the component that gave them.",
+        healthy="0.",
         rising="Something divides by zero or overflows; the log names the metric once.",
     ),
     Metric(
@@ -90,6 +95,7 @@ SERVICE = (
         kind=Kind.COUNTER,
         unit="rows",
         help="Rows that could not be written, to a full disk for example.",
+        healthy="0.",
         rising="The disk is full or gone; the run goes on, its records have a gap.",
     ),
 )
