@@ -15,11 +15,14 @@ import argparse
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
+import ray
 from ray._private.internal_api import memory_summary
 
 from actors.draw_messages import Drawn, DrawRequest, NeedMore
@@ -167,9 +170,22 @@ class Step(NamedTuple):
         return [name for name, missed in found.items() if missed]
 
 
-def private_mb(processes: Sequence[psutil.Process]) -> float:
-    """Return the memory that these processes share with nobody."""
-    return float(sum(process.memory_full_info().uss for process in processes)) / 2**20
+def private_mb(processes: Sequence[psutil.Process]) -> dict[int, float]:
+    """Return by process the memory that it shares with nobody; of those that have ended, nothing."""
+    sizes = {}
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            sizes[process.pid] = process.memory_full_info().uss / 2**20
+    return sizes
+
+
+def growth(times_s: Sequence[float], sizes: Sequence[dict[int, float]]) -> float:
+    """Return the MB a minute by which the processes grow that are there all the time: the median of all slopes."""
+    lasting = set.intersection(*(set(each) for each in sizes))
+    sums = [sum(each[pid] for pid in lasting) for each in sizes]
+    points = list(zip(times_s, sums, strict=True))
+    slopes = [(later[1] - before[1]) / (later[0] - before[0]) for before, later in combinations(points, 2)]
+    return 60 * float(np.median(slopes)) if slopes else 0.0
 
 
 def watch(learner: StubLearner, client: ReplayClient, count: int, warm_up_s: float, seconds: float) -> Step:
@@ -180,14 +196,14 @@ def watch(learner: StubLearner, client: ReplayClient, count: int, warm_up_s: flo
     began, before = time.monotonic(), client.stats()
     learner.answered_s.clear()
     learner.waited_s.clear()
-    samples, points, balances = learner.samples, [], []
+    samples, times_s, sizes, balances = learner.samples, [], [], []
     while (now := time.monotonic()) < began + seconds:
-        points.append((now - began, private_mb(processes)))
+        times_s.append(now - began)
+        sizes.append(private_mb(processes))
         stats = client.stats()
         balances.append(stats.balance / stats.band)
         time.sleep(max(0.0, 1.0 - (time.monotonic() - now)))
     took, after = time.monotonic() - began, client.stats()
-    times, sizes = np.array(points).T
     answered_ms, waited_ms = (1e3 * np.array(each or [np.inf]) for each in (learner.answered_s, learner.waited_s))
     return Step(
         collectors=count,
@@ -197,8 +213,8 @@ def watch(learner: StubLearner, client: ReplayClient, count: int, warm_up_s: flo
         p99_ms=float(np.quantile(answered_ms, 0.99)),
         waited_p99_ms=float(np.quantile(waited_ms, 0.99)),
         balance=(min(balances), max(balances)),
-        mb_a_minute=60 * float(np.polyfit(times, sizes, 1)[0]) if len(times) > 1 else 0.0,
-        spilled="Spilled" in memory_summary(stats_only=True),
+        mb_a_minute=growth(times_s, sizes),
+        spilled="Spilled" in memory_summary(ray.get_runtime_context().gcs_address, stats_only=True),
     )
 
 
