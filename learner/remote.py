@@ -10,11 +10,15 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from learner.learner import Learner, Turn
+from learner.pretrained import Injection
+from tmrl_ray.errors import ArtifactError, ConfigError
+from tmrl_ray.iqn.network import IQN
 from tmrl_ray.runs.checkpoint_files import Part
 from tmrl_ray.runs.meter import Telling
 from tmrl_ray.runs.process_memory import memory_of
@@ -40,10 +44,12 @@ class LearnerShell:
 
     Args:
         make: makes the plain learner in its own process; a function of a module, or a ``partial`` of one.
+        plan: works out what a network takes over from the artifact in a folder, likewise.
     """
 
-    def __init__(self, make: Callable[[], Learner]) -> None:
+    def __init__(self, make: Callable[[], Learner], plan: Callable[[IQN, Path], Injection]) -> None:
         self._learner = make()
+        self._plan = plan
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="learning")
         self._ended: Future[None] = Future()
         self._learning_s = 0.0
@@ -75,6 +81,16 @@ class LearnerShell:
         """Tell of a race that the evaluator finished; see ``PlateauBreaker.observe``."""
         self._thread.submit(self._learner.update.plateau.observe, finish_s, env_steps).result()
 
+    def take_over(self, path: str) -> str | None:
+        """Take pretrained weights over between two turns, and publish them.
+
+        Weights that were taken over before are not taken over again.
+
+        Returns:
+            Why they were refused; None: they were not.
+        """
+        return self._thread.submit(self._take_over, Path(path)).result()
+
     def publish(self) -> None:
         """See ``Learner.publish``."""
         self._thread.submit(self._learner.publish).result()
@@ -83,6 +99,17 @@ class LearnerShell:
         """Learn no more, and return whether all that was drawn was learned from within ``timeout_s`` seconds."""
         self._learner.drain()
         return not wait([self._ended], timeout=timeout_s).not_done
+
+    def _take_over(self, path: Path) -> str | None:
+        update = self._learner.update
+        try:
+            injection = self._plan(update.online, path)
+        except (ArtifactError, ConfigError) as error:
+            return str(error)
+        if injection.identity != update.taken_over:
+            update.take_over(injection)
+            self._learner.publish()
+        return None
 
     def _line_up(self) -> None:
         """Let the next turn be taken, behind whoever called meanwhile."""

@@ -20,16 +20,21 @@ from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError
 
 from actors.buffer_rings import DEMONSTRATIONS, EXPERIENCE
+from actors.registry import Announcement, Refusal
 from actors.remote.calls import answer, ask, end_actor, find_actor, start_actor
+from actors.remote.registry import RegistryClient
 from actors.remote.replay import PART as REPLAY
 from actors.remote.replay import ReplayClient
 from actors.remote.weights import PART as WEIGHTS
 from actors.remote.weights import WeightClient
 from learner.learner import Learner, Ports
+from learner.pretrained import Injection
 from learner.remote import LearnerFigures, LearnerShell
 from tmrl_ray.config.run import RunConfig
-from tmrl_ray.errors import PeerUnavailableError, TmrlError
+from tmrl_ray.errors import ArtifactError, ConfigError, PeerUnavailableError, TmrlError
+from tmrl_ray.experience.codec import encode
 from tmrl_ray.experience.ring_reader import RingReader
+from tmrl_ray.iqn.network import IQN
 from tmrl_ray.learner_line import LearnerLine
 from tmrl_ray.runs.checkpoint_files import Part
 from tmrl_ray.runs.meter import Telling
@@ -44,6 +49,8 @@ ANSWER_S = 60.0
 """For so long a summary or a state is awaited: an update of a large network on a CPU takes seconds."""
 TELL_S = 5.0
 """For so long a row of metrics waits for the learner's, which has other things to do."""
+LOOK_S = 1.0
+"""Between two looks for an artifact that is waited for."""
 FIRST_PAUSE_S = 1.0
 """Before the learner is started again; twice as long each further time."""
 LAST_PAUSE_S = 60.0
@@ -84,6 +91,9 @@ class LearnerKeeper:
         self._newest = newest
         reserved = {"num_cpus": CPUS, "num_gpus": 1 if device.type == "cuda" else 0}
         self._options = {**reserved, **options, "max_restarts": 0}
+        pretrained = config.learner.pretrained
+        follow = None if pretrained is None else pretrained.follow
+        self._following = None if follow is None else Following(run, follow)
         self._crashes: deque[float] = deque()
         self._looking: Future[LearnerFigures] | None = None
         self._telling: Future[tuple[Telling, ...]] | None = None
@@ -111,6 +121,8 @@ class LearnerKeeper:
                 return
         if self._looking is None:
             self._looking = answer(self._handle().figures.remote, "the learner")
+        if self._following is not None:
+            self._following.look(self._handle())
 
     def tell(self) -> tuple[Telling, ...]:
         """Return its metrics since the last call; nothing if it is busy: the next call has them then.
@@ -134,6 +146,8 @@ class LearnerKeeper:
         """
         part: Part = ask(self._handle().state.remote, "the learner", timeout_s=ANSWER_S)
         self.figures = ask(self._handle().figures.remote, "the learner", timeout_s=ANSWER_S)
+        if self._following is not None:
+            self._following.is_due = True
         return part
 
     def observe_finish(self, finish_s: float, env_steps: int) -> None:
@@ -177,7 +191,7 @@ class LearnerKeeper:
         made_of = (self._config, self._run, str(self._device), self._set_aside)
         make = partial(make_learner, *made_of, self._newest(), self.figures.version)
         part = PART if not self.restarts else f"{PART}-{self.restarts + 1}"  # a name is free some time after a death
-        return start_actor(self._run, part, LearnerShell, make, **self._options)
+        return start_actor(self._run, part, LearnerShell, make, partial(plan_injection, self._config), **self._options)
 
     def _crashed(self, error: BaseException) -> None:
         now_s = time.monotonic()
@@ -194,6 +208,102 @@ class LearnerKeeper:
         log.error("the learner is started again in %g s: %s", pause_s, error)
         self.restarts += 1
         self._due_s = now_s + pause_s
+
+
+def plan_injection(config: RunConfig, network: IQN, path: Path) -> Injection:
+    """Return what the network of a run takes over from the artifact in a folder.
+
+    Raises:
+        ArtifactError: it cannot be read, or does not fit.
+        ConfigError: it does not have what the configuration asks for.
+    """
+    injection = Training.of(config).injection(network, path)
+    assert injection is not None  # there is an artifact
+    return injection
+
+
+def _awaited(training: Training, run: str) -> Path | None:
+    """Wait for the artifact with which learning begins, and return its folder; None: there is none to wait for.
+
+    One that does not fit is refused, and a newer one waited for.
+    """
+    pretrained = training.config.learner.pretrained
+    if pretrained is None or pretrained.wait_for is None:
+        return None
+    registry, number = RegistryClient.find(), 0
+    log.warning("the learner waits for an artifact of %s", pretrained.wait_for)
+    while True:
+        try:
+            found = registry.newest(pretrained.wait_for, after=number).result()
+        except PeerUnavailableError as error:
+            log.warning("%s", error)
+            found = None
+        if found is None:
+            time.sleep(LOOK_S)
+            continue
+        number = found.number
+        try:
+            training.check_pretrained(Path(found.path))
+        except (ArtifactError, ConfigError) as error:
+            log.error("the artifact %s is refused: %s", found.path, error)
+            registry.refuse(Refusal(number, run, str(error)))
+            continue
+        return Path(found.path)
+
+
+class Following:
+    """Hands a learner what a stage announces, each time after a checkpoint, so that there is a way back.
+
+    Args:
+        run: name of the run, by which a refusal is known.
+        stage: name of the stage's run.
+    """
+
+    def __init__(self, run: str, stage: str) -> None:
+        self.is_due = False
+        """A checkpoint was taken since it looked last."""
+        self._run = run
+        self._stage = stage
+        self._registry: RegistryClient | None = None
+        self._number = 0
+        self._asked: Future[Announcement | None] | None = None
+        self._taking: Future[str | None] | None = None
+
+    def look(self, learner: ActorHandle[Any]) -> None:
+        """Go on with it; returns at once, but for the first time, which finds the registry."""
+        try:
+            if self._taking is not None:
+                self._see_taken(self._taking)
+            elif self._asked is not None:
+                self._see_answer(self._asked, learner)
+            elif self.is_due:
+                self.is_due = False
+                self._registry = self._registry or RegistryClient.find()
+                self._asked = self._registry.newest(self._stage, after=self._number)
+        except PeerUnavailableError as error:
+            log.warning("artifacts of %s are looked for again after the next checkpoint: %s", self._stage, error)
+            self._asked = self._taking = None
+            self._number = 0  # what was taken over already is known to the learner
+
+    def _see_answer(self, asked: Future[Announcement | None], learner: ActorHandle[Any]) -> None:
+        if not asked.done():
+            return
+        self._asked, found = None, asked.result()
+        if found is not None:
+            self._number = found.number
+            path = found.path
+            self._taking = answer(lambda: learner.take_over.remote(path), "the learner")
+
+    def _see_taken(self, taking: Future[str | None]) -> None:
+        if not taking.done():
+            return
+        self._taking, reason = None, taking.result()
+        if reason is None:
+            log.warning("the learner has taken over artifact %d of %s", self._number, self._stage)
+            return
+        log.error("artifact %d of %s is refused, the learner goes on without: %s", self._number, self._stage, reason)
+        if self._registry is not None:
+            self._registry.refuse(Refusal(self._number, self._run, reason))
 
 
 def make_learner(
@@ -216,12 +326,15 @@ def make_learner(
     address = replay.ring()
     experts = None
     if config.replay.demonstrations is not None:
+        if not replay.stats().demonstration_rows:
+            for chunk in training.demonstrations(replay.enlist_expert):
+                replay.add_demonstration(encode(chunk, compress=False))
         name = address.directory.name.removesuffix(EXPERIENCE) + DEMONSTRATIONS
         experts = RingReader.attach(address.directory.with_name(name), training.format)
     line = LearnerLine(replay, WeightClient(find_actor(run, WEIGHTS)), training.format)
     priorities = config.replay.priorities
     learner = Learner(
-        training.update(where, new=saved is None),
+        training.update(where, new=saved is None, announced=_awaited(training, run) if saved is None else None),
         training.batches(line.ring(), experts, where),
         Ports(line, line),
         config.reward,

@@ -46,7 +46,7 @@ from actors.weight_store import Weights, WeightStore
 from learner.learner import Drawn, Learner, Question
 from learner.learner import Ports as LearnerPorts
 from learner.learner import Turn as LearnerTurn
-from tmrl_ray.errors import NotSavedError
+from tmrl_ray.errors import ConfigError, NotSavedError
 from tmrl_ray.experience.codec import encode
 from tmrl_ray.experience.ring_reader import RingReader
 from tmrl_ray.records import Records
@@ -88,7 +88,12 @@ class SerialRun:
     def __init__(
         self, training: Training, run: RunDirectory, store: CheckpointStore, checkpoint: Checkpoint | None = None
     ) -> None:
-        config = training.config
+        config, pretrained = training.config, training.config.learner.pretrained
+        if pretrained is not None and (pretrained.wait_for or pretrained.follow):
+            raise ConfigError(
+                "learner.pretrained.wait_for and follow need a cluster, on which artifacts are announced",
+                hint="Name the artifact when it is there, learner.pretrained=FOLDER, or train without --serial.",
+            )
         self.training = training
         self.run_directory = run
         self._store = store

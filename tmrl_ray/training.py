@@ -205,14 +205,14 @@ class Training:
             announced=announced,
         )
 
-    def check_pretrained(self) -> None:
-        """See that pretrained weights fit, before anything is begun.
+    def check_pretrained(self, announced: Path | None = None) -> None:
+        """See that pretrained weights fit, before anything is begun; ``announced``: those of this artifact.
 
         Raises:
             ArtifactError: they do not.
             ConfigError: they do not have what the configuration asks for.
         """
-        self.injection(build_network(self.config.network, self.io, seed=0))
+        self.injection(build_network(self.config.network, self.io, seed=0), announced)
 
     def demonstrations(self, enlist: Callable[[int], int]) -> Iterator[Chunk]:
         """Yield the recorded races of the configuration's dataset, those on the maps of the run, as chunks.

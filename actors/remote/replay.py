@@ -19,7 +19,7 @@ from ray.actor import ActorHandle
 
 from actors.buffer_rings import BufferSetup
 from actors.draw_messages import BufferStats, Drawn, DrawRequest, NeedMore
-from actors.messages import AppendReply, Grant, Standing
+from actors.messages import AppendReply, AppendStatus, Grant, Standing
 from actors.remote.calls import Shell, answer, ask, ask_again, is_reincarnated, start_actor
 from actors.replay_buffer import ReplayBuffer
 from tmrl_ray.errors import RingError
@@ -78,6 +78,15 @@ class ReplayShell(Shell):
     def hand_out_incarnation(self, collector: int, layout_hash: str) -> Grant:
         """See ``ReplayBuffer.hand_out_incarnation``."""
         return self._buffer.hand_out_incarnation(collector, layout_hash)
+
+    def enlist_expert(self, number: int) -> int:
+        """See ``ReplayBuffer.enlist_expert``."""
+        return self._buffer.enlist_expert(number)
+
+    @ray.method(concurrency_group="ingest")
+    def add_demonstration(self, data: NDArray[np.uint8]) -> AppendStatus:
+        """See ``ReplayBuffer.add_demonstration``; may be called again with the same chunk."""
+        return self._buffer.add_demonstration(data)
 
     def standing(self, collector: int) -> Standing:
         """See ``ReplayBuffer.standing``."""
@@ -208,6 +217,26 @@ class ReplayClient:
         """
         part: Part = ask(self._replay.checkpoint.remote, PEER, timeout_s=timeout_s)
         return part
+
+    def enlist_expert(self, number: int, *, timeout_s: float = 10.0) -> int:
+        """Return an incarnation for somebody who sends demonstrations.
+
+        Raises:
+            InvalidInputError: the run has no demonstrations.
+            PeerUnavailableError: the buffer does not answer.
+        """
+        incarnation: int = ask(lambda: self._replay.enlist_expert.remote(number), PEER, timeout_s=timeout_s)
+        return incarnation
+
+    def add_demonstration(self, data: NDArray[np.uint8], *, timeout_s: float = 30.0) -> AppendStatus:
+        """Send a chunk of an expert's race.
+
+        Raises:
+            InvalidInputError: there is no room for it.
+            PeerUnavailableError: the buffer does not answer; to send it again does no harm.
+        """
+        status: AppendStatus = ask(lambda: self._replay.add_demonstration.remote(data), PEER, timeout_s=timeout_s)
+        return status
 
     def forget(self, collector: int) -> None:
         """Set nothing aside any more for a collector that is no more; nobody waits for an answer."""

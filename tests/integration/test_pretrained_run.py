@@ -116,6 +116,11 @@ def test_weights_that_do_not_fit_are_refused_before_anything_begins(folder: Path
         training.check_pretrained()
 
 
+def test_there_is_nobody_to_wait_for_without_a_cluster(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="need a cluster"):
+        run(config_of(folder, "waits", "learner.pretrained.wait_for=cloned"))
+
+
 def test_demonstrations_are_learned_from(folder: Path, dataset: Path) -> None:
     told = (f"replay.demonstrations.dataset={dataset}", "replay.demonstrations.rows=256", "learner.kappa=0.05")
     imitation = "learner.imitation={weight: 10.0, temperature: 0.1, q_filter: false}"
