@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save
 
 from actors.collector import MOST_REPORTS, Collector, Turn
+from actors.exploration import exploration_at
 from actors.messages import CollectorState
 from actors.weight_store import Weights
 from tests.actors.fakes import (
@@ -27,6 +28,7 @@ from tmrl_ray.config.schedule import ScheduleSettings
 from tmrl_ray.errors import ChunkError, GameRefusedError, PeerUnavailableError
 from tmrl_ray.experience.chunk import ChunkFormat
 from tmrl_ray.experience.columns import HowEnded, Layout
+from tmrl_ray.iqn.policy import GREEDY
 
 SETTINGS = CollectorSettings(flush_s=None)
 
@@ -120,6 +122,12 @@ def test_exploration_follows_the_env_steps_of_all_collectors():
     assert collector.run_once().epsilon == pytest.approx(0.5 * (1 - (900 + RACE_STEPS) / 1000))
     policy = collector._life.policy
     assert policy.explored[0].epsilon_boltzmann == pytest.approx(0.3)
+
+
+def test_a_run_may_begin_with_what_the_policy_drives_by_itself():
+    exploration = ExplorationSettings(greedy_until=100)
+    assert exploration_at(exploration, 99, 0) == GREEDY
+    assert exploration_at(exploration, 100, 0).epsilon == 1.0
 
 
 def test_probabilities_stay_probabilities():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from tmrl_ray.config.schedule import ScheduleSettings
 from tmrl_ray.config.settings import Settings
@@ -33,6 +33,9 @@ class ExplorationSettings(Settings):
     """Whether the noise of the network's noisy layers acts while exploring."""
     schedule_speed: PositiveFloat = 1.0
     """Multiplies the env steps of the schedules: larger means slower."""
+    greedy_until: NonNegativeInt = 0
+    """Up to so many env steps nothing is left to chance: a run that begins with pretrained weights then fills its
+    buffer with what they drive, until learning starts and beyond."""
 
 
 class StartSettings(Settings):
