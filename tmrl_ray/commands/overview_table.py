@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
+from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -18,37 +19,27 @@ if TYPE_CHECKING:
 GOOD, BAD, DIM = "green", "red", "dim"
 MOST_COLLECTORS = 8
 """Collectors that are shown one by one, those in trouble first."""
-WIDTH = 96
-"""Wider than this the table would only have gaps."""
 
 
 def overview_table(overview: Overview) -> RenderableType:
-    """Return all that is shown of a run."""
-    body = Table.grid(padding=(0, 3))
-    body.add_column(ratio=5)
-    body.add_column(ratio=4)
-    body.add_row(_evaluations(overview), _figures(overview))
-    body.add_row(_races(overview), _collectors(overview))
-    whole = Table.grid()
-    whole.add_column(width=WIDTH)
-    whole.add_row(Group(_headline(overview), Text(), body))
-    return whole
+    """Return all that is shown of a run: two tables beside each other where there is room, else below each other."""
+    pairs = [[_evaluations(overview), _figures(overview)], [_races(overview), _collectors(overview)]]
+    return Group(_headline(overview), *(Columns(pair, padding=(0, 2)) for pair in pairs))
 
 
-def versus(time_s: float, references_s: dict[str, float] | None) -> Text:
-    """Return how far a time is ahead of the reference of its map, or behind."""
+def versus(time_s: float, references_s: dict[str, float]) -> Text:
+    """Return how far a time is ahead of the fastest reference of its map, or behind."""
     if not references_s:
         return Text("-", DIM)
-    name, reference_s = min(references_s.items(), key=lambda item: item[1])
+    reference_s = min(references_s.values())
     share = (reference_s - time_s) / reference_s
-    where = "ahead of" if share >= 0 else "behind"
-    return Text(f"{abs(share):.0%} {where} {name}", GOOD if share >= 0 else "yellow")
+    return Text(f"{abs(share):.1%} {'ahead' if share >= 0 else 'behind'}", GOOD if share >= 0 else "yellow")
 
 
 def _headline(overview: Overview) -> RenderableType:
     line = Table.grid(padding=(0, 2))
     line.add_column(no_wrap=True)
-    line.add_column(width=30)
+    line.add_column(width=20)
     line.add_column(no_wrap=True)
     name = Text.assemble(
         (overview.run, "bold"), "  ", (overview.state, "cyan" if overview.state == "training" else "yellow")
@@ -57,7 +48,7 @@ def _headline(overview: Overview) -> RenderableType:
         line.add_row(name, Text(), Text("starting the actors, loading the tracks, compiling", DIM))
         return line
     done, total, text = _extent(overview)
-    bar = ProgressBar(total=total, completed=done, width=30) if total else Text()
+    bar = ProgressBar(total=total, completed=done, width=20) if total else Text()
     line.add_row(name, bar, Text.assemble(text, (f"   started in {overview.start_up_s:.0f} s", DIM)))
     return line
 
@@ -74,14 +65,16 @@ def _extent(overview: Overview) -> tuple[float, float | None, str]:
 
 
 def _table(*columns: tuple[str, bool]) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, header_style="bold")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", min_width=36)
     for name, is_number in columns:
         table.add_column(name, justify="right" if is_number else "left", no_wrap=True)
     return table
 
 
 def _evaluations(overview: Overview) -> RenderableType:
-    table = _table(("greedy", False), ("map", False), ("finished", True), ("best", True), ("", False))
+    names = {name for references_s in overview.references_s.values() for name in references_s}
+    against = f"vs {names.pop()}" if len(names) == 1 else ""
+    table = _table(("greedy", True), ("map", False), ("finished", True), ("best", True), (against, False))
     for line in overview.evaluations:
         table.add_row(*_evaluation(line, dict(overview.references_s.get(line.map, {}))))
     if not overview.evaluations:
@@ -92,12 +85,12 @@ def _evaluations(overview: Overview) -> RenderableType:
 def _evaluation(line: EvaluationLine, references_s: dict[str, float]) -> tuple[RenderableType, ...]:
     rate = Text(f"{line.finished} of {line.races}", GOOD if line.finished == line.races else "")
     if line.best_time_s is None:
-        return clock(60 * line.minutes), line.map, rate, Text("-", DIM), Text(f"reached {line.share:.0%}", DIM)
+        return clock(60 * line.minutes), line.map, rate, Text("-", DIM), Text(f"at {line.share:.0%}", DIM)
     return clock(60 * line.minutes), line.map, rate, f"{line.best_time_s:.2f} s", versus(line.best_time_s, references_s)
 
 
 def _races(overview: Overview) -> RenderableType:
-    table = _table(("races", False), ("map", False), ("from", False), ("end", False), ("reached", True))
+    table = _table(("race of", True), ("map", False), ("from", False), ("end", False), ("reached", True))
     for race in overview.latest_races:
         table.add_row(*_race(race))
     if not overview.latest_races:
@@ -111,15 +104,15 @@ def _race(race: RaceLine) -> tuple[RenderableType, ...]:
     else:
         words = {"finish": "finished", "stuck": "no progress", "time": "out of time", "lost": "game lost"}
         end = Text(words.get(race.how, race.how), GOOD if race.how == "finish" else BAD if race.how == "lost" else DIM)
-    start = "start line" if race.from_start_line else "the track"
-    return f"collector {race.collector}", race.map, Text(start, DIM), end, f"{race.share:.0%}"
+    start = "the line" if race.from_start_line else "the track"
+    return str(race.collector), race.map, Text(start, DIM), end, f"{race.share:.0%}"
 
 
 def _figures(overview: Overview) -> RenderableType:
     table = _table(("", False), ("so far", True), ("now", True))
     table.add_row("decisions", f"{overview.env_steps:,}", f"{overview.env_steps_per_s:.0f}/s")
     table.add_row("updates", f"{overview.learner_steps:,}", f"{overview.learner_steps_per_s:.1f}/s")
-    table.add_row("samples per insert", _number(overview.samples_per_insert), Text(_of(overview), DIM))
+    table.add_row("samples per row", _number(overview.samples_per_insert), Text(_of(overview), DIM))
     table.add_row("experience", f"{overview.rows:,}", Text(f"of {overview.window_rows:,}", DIM))
     restarts = Text(f"{overview.learner_restarts} restarts", BAD) if overview.learner_restarts else Text()
     table.add_row("policy version", f"{overview.policy_version:,}", restarts)
@@ -142,12 +135,12 @@ def _number(value: float | None) -> str:
 
 
 def _collectors(overview: Overview) -> RenderableType:
-    table = _table(("collectors", True), ("", False), ("restarts", True), ("version", True))
+    table = _table(("collector", True), ("", False), ("restarts", True), ("policy", True))
     in_order = sorted(overview.collectors, key=lambda line: (line.state == "running", line.number))
     for line in in_order[:MOST_COLLECTORS]:
         table.add_row(*_collector(line))
         if line.state in {"quarantined", "backing_off"} and line.reason:
-            table.add_row("", Text(line.reason[:30], DIM), "", "")
+            table.add_row("", Text(line.reason[:20], DIM), "", "")
     if len(in_order) > MOST_COLLECTORS:
         table.add_row("", Text(f"and {len(in_order) - MOST_COLLECTORS} more", DIM), "", "")
     return table
