@@ -183,7 +183,7 @@ def test_row_3_nonsense_from_a_game_never_reaches_the_ring(
     )
     recovery.begin()
     playing.pool.scale(1)
-    eventually(lambda: playing.drives(0, 20, losses=2))
+    eventually(lambda: playing.drives(0, 20, losses=2), within_s=2 * PATIENCE_S)
     recovery.end()
     assert playing.replay.stats().malformed_chunks == 0
     playing.close()
