@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from tests.iqn.test_policy import FRAME, SEEN
 from tests.learner.drawn import SETTINGS, drawn, update_of
 from tests.learner.test_update import VARIANTS
 from tmrl_ray.config.learner import TargetSettings
+from tmrl_ray.config.pretrained import ImitationSettings
 from tmrl_ray.iqn.policy import IQNPolicy
 
 pytestmark = [
@@ -44,6 +45,19 @@ def test_a_step_never_waits_for_the_device(name: str, network: dict[str, Any], r
     reports = [update.step(batch, env_steps=seed) for seed, batch in enumerate(batches)]
     torch.cuda.set_sync_debug_mode("default")
     assert len(summarise(reports).figures) > 10
+
+
+@pytest.mark.parametrize("kind", ["cross_entropy", "margin"])
+def test_imitation_never_waits_for_the_device(kind: Literal["cross_entropy", "margin"]) -> None:
+    update = update_of(SETTINGS.replace(imitation=ImitationSettings(kind=kind)), device="cuda")
+    batches = [drawn(seed=seed, expert_actions=torch.tensor([-1] * 5 + [0, 2])).to(CUDA) for seed in range(3)]
+    update.step(batches[0], env_steps=0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        reports = [update.step(batch, env_steps=seed) for seed, batch in enumerate(batches)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert "imitation_loss" in summarise(reports).figures
 
 
 def test_the_first_loss_is_that_of_the_cpu() -> None:
