@@ -13,7 +13,7 @@ Each race has a seed of its own, so that it is the same whenever and wherever it
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -299,6 +299,14 @@ def entries_of(names: str) -> tuple[MapEntry, ...]:
     if not chosen:
         raise ConfigError(f"no track in {names!r}")
     return tuple(MapEntry(name=name, map=place) for name, place in chosen.items())
+
+
+def each_map_once(entries: Iterable[MapEntry]) -> tuple[MapEntry, ...]:
+    """Return the first entry of each map: one map under two names would be on both sides of a split."""
+    first: dict[str, MapEntry] = {}
+    for entry in entries:
+        first.setdefault(entry.map, entry)
+    return tuple(first.values())
 
 
 def best_weights(run: Path) -> Path:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -72,6 +73,13 @@ def test_a_cache_is_used_again_while_nothing_has_changed(root: Path) -> None:
     third, built = prepare(root)
     assert not built
     assert first.key == second.key == third.key
+
+
+def test_two_processes_that_need_the_same_cache_build_it_once(root: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda _: prepare(root), range(2)))
+    assert sorted(built for _, built in results) == [False, True]
+    assert results[0][0].key == results[1][0].key
 
 
 def change_label(root: Path) -> None:

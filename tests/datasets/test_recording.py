@@ -15,12 +15,21 @@ import pytest
 from tests.datasets.conftest import FINISHED, record
 from tmrl_ray.config.dataset import RecordSettings
 from tmrl_ray.config.loading import load_config
+from tmrl_ray.config.race import MapEntry
 from tmrl_ray.datasets.folder import find_races, read_race
 from tmrl_ray.errors import DatasetError, GameGoneError, GameRefusedError, InvalidInputError, RunError
 from tmrl_ray.game.interface import Moment
 from tmrl_ray.game.scripts import Timeline, format_script
 from tmrl_ray.racing.actions import ACTIONS
-from tmrl_ray.recording import RecordedRace, Recorder, RecordPlan, best_weights, entries_of, record_serially
+from tmrl_ray.recording import (
+    RecordedRace,
+    Recorder,
+    RecordPlan,
+    best_weights,
+    each_map_once,
+    entries_of,
+    record_serially,
+)
 from tmrl_ray.simulator.embedded import EmbeddedGame
 
 DATA = Path(os.environ.get("TMRL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -190,6 +199,8 @@ def test_names_stand_for_many_tracks() -> None:
     assert len(entries_of("generated-held-out,loop,loop")) == 11
     assert [entry.name for entry in entries_of("generated-train-0[0-2]")] == [f"generated-train-0{n}" for n in range(3)]
     assert "loop" in [entry.name for entry in entries_of("shipped")]
+    both = [MapEntry(name="explore", map="loop"), MapEntry(name="evaluate", map="loop", exploration=False)]
+    assert each_map_once([*both, *entries_of("hairpin")]) == (both[0], *entries_of("hairpin"))
 
 
 @pytest.mark.skipif(not (DATA / "gbx").is_dir(), reason="no recorded races of people")

@@ -73,7 +73,7 @@ def record(  # noqa: PLR0913 - the options of a command
     """
     from tmrl_ray.config.dataset import RecordSettings
     from tmrl_ray.config.loading import load_config
-    from tmrl_ray.recording import RecordPlan, best_weights, entries_of
+    from tmrl_ray.recording import RecordPlan, best_weights, each_map_once, entries_of
 
     if run is not None:
         if driver != "trained" or source is not None:
@@ -84,7 +84,7 @@ def record(  # noqa: PLR0913 - the options of a command
         options += [f"connection.host={connect[0]}", f"connection.port={connect[1]}"]
     config = load_config(file, [*overrides, *options])
     settings = RecordSettings.model_validate({"driver": driver, "races": races, "seed": seed, "fps": fps})
-    maps = config.maps if tracks is None else entries_of(tracks)
+    maps = each_map_once(config.maps) if tracks is None else entries_of(tracks)
     plan = RecordPlan(config, settings, out, maps, source)
     jobs = plan.jobs()
     wanted = len(plan.all_jobs())

@@ -12,6 +12,7 @@ only if these differ.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -19,6 +20,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -69,10 +71,33 @@ def prepare_cache(
         NotSavedError: the cache could not be written.
     """
     folders = _chosen(find_races(root, settings.maps), settings)
+    with _alone(directory):
+        cache = _prepare(root, directory, settings, folders, workers, told)
+    return open_cache(directory, in_ram=True) if in_ram else cache
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Wait until no other process prepares this cache: the second one finds it ready."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with (directory.parent / f".{directory.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _prepare(
+    root: Path,
+    directory: Path,
+    settings: CacheSettings,
+    folders: list[Path],
+    workers: int | None,
+    told: Told | None,
+) -> RaceCache:
     signature = _signature(folders)
-    reason = _why_stale(root, directory, settings, folders, signature)
-    if reason is None:
-        return open_cache(directory, in_ram=in_ram)
+    try:
+        return _open_fresh(root, directory, settings, folders, signature)
+    except DatasetError as error:
+        reason = error.args[0]
     if directory.exists() and any(directory.iterdir()) and not (directory / "cache.json").exists():
         raise DatasetError(f"{directory} is no cache, and something is in it", hint="Give another folder.")
     log.info("building the cache %s: %s", directory, reason)
@@ -80,7 +105,7 @@ def prepare_cache(
         _build(root, directory, settings, folders, signature, workers, told)
     except OSError as error:
         raise NotSavedError(f"the cache {directory} was not written: {error}", hint="Make room there.") from error
-    return open_cache(directory, in_ram=in_ram)
+    return open_cache(directory)
 
 
 def arrays_of(race: Race, settings: CacheSettings) -> RaceArrays:
@@ -166,22 +191,22 @@ def _key(recipe: dict[str, object], content: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps([recipe, sorted(content.items())]).encode()).hexdigest()
 
 
-def _why_stale(
+def _open_fresh(
     root: Path, directory: Path, settings: CacheSettings, folders: Sequence[Path], signature: str
-) -> str | None:
-    """Return why a cache must be built; None: it need not."""
-    try:
-        index = read_index(directory)
-        if index.recipe != _recipe(settings):
-            return "it was made by another recipe"
-        if index.signature != signature:
-            if index.content != {_name(root, folder): content_digest(folder) for folder in folders}:
-                return "the races have changed"
-            write_signature(directory, signature)
-        open_cache(directory)
-    except DatasetError as error:
-        return str(error)
-    return None
+) -> RaceCache:
+    """Open a cache.
+
+    Raises:
+        DatasetError: it is not there, damaged or stale, so that it must be built.
+    """
+    index = read_index(directory)
+    if index.recipe != _recipe(settings):
+        raise DatasetError("it was made by another recipe")
+    if index.signature != signature:
+        if index.content != {_name(root, folder): content_digest(folder) for folder in folders}:
+            raise DatasetError("other races are wanted, or they have changed")
+        write_signature(directory, signature)
+    return open_cache(directory)
 
 
 def _build(  # noqa: PLR0913, PLR0917 - all that prepare_cache was given, and what it found
