@@ -94,7 +94,7 @@ def test_two_cores_is_small_and_learns_often() -> None:
     assert (learner.batch_size, learner.quantiles, learner.discount.at(0)) == (128, 8, 0.99)
     assert learner.target.interval_samples == learner.batch_size
     assert replay.samples_per_insert == 8 and replay.mini_race is None
-    assert [value for _, value in learner.optimiser.learning_rate.points] == [1e-3, 3e-4, 1e-4]
+    assert [value for _, value in learner.optimiser.learning_rate.points] == [1e-3, 3e-4, 1e-4, 2e-5]
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in PRESETS.glob("*.yaml")))
