@@ -141,6 +141,9 @@ class StageLoop:
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in parts["optimiser"].tensors().items():
             index, _, name = key.partition(".")
+            parameter = self._parameters[int(index)]
+            if value.shape == parameter.shape:  # in the parameter's memory format, which fused steps take for granted
+                value = torch.empty_like(parameter, device="cpu", requires_grad=False).copy_(value)
             moments.setdefault(int(index), {})[name] = value
         self._optimiser.load_state_dict(self._optimiser.state_dict() | {"state": moments})
         values = stage.values

@@ -47,7 +47,7 @@ class ProbeResult:
     """Share of the variance on the other maps that is explained, by quantity, at most 1; None: it does not vary, or
     there are no floats to tell the truth."""
     action_accuracy: float | None
-    """Of the majority of the nearest neighbours, by cosine."""
+    """Of the majority of the nearest neighbours."""
     majority_accuracy: float | None
     """Of the action that is most frequent in training."""
     pixel_r2: float
@@ -186,10 +186,9 @@ def _neighbours(
     if not known.any() or not told.any():
         return None, None
     features, actions, asked, truth = features[known], actions[known], asked[told], truth[told]
-    normed = features / (np.linalg.norm(features, axis=1, keepdims=True) + _EPSILON)
-    similarity = asked @ normed.T  # (M, N); the length of what is asked changes no order
+    away = (features**2).sum(axis=1) - 2 * asked @ features.T  # (M, N) squared distance, but for what all have alike
     count = min(NEIGHBOURS, len(actions))
-    nearest = np.argpartition(-similarity, count - 1, axis=1)[:, :count]
+    nearest = np.argpartition(away, count - 1, axis=1)[:, :count]
     votes = np.stack([(actions[nearest] == each).sum(axis=1) for each in range(actions.max() + 1)], axis=1)
     majority = np.bincount(actions).argmax()
     return float((votes.argmax(axis=1) == truth).mean()), float((truth == majority).mean())

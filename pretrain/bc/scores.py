@@ -34,7 +34,7 @@ def count(logits: Tensor, labels: Tensor, previous: Tensor) -> dict[str, Tensor]
     known = labels != NO_LABEL
     safe = labels.clamp(min=0)
     log_odds = functional.log_softmax(logits.detach().float(), dim=2)
-    confidence, told = log_odds.exp().max(dim=2)  # (B, K)
+    confidence, told = log_odds.exp().nan_to_num().max(dim=2)  # (B, K); a loss that is no number is told elsewhere
     hit = (told == labels) & known
     offset = torch.arange(offsets, device=logits.device).expand_as(labels)
     pair = (offset * classes + safe) * classes + told

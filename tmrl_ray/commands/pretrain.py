@@ -104,11 +104,9 @@ def _run(  # noqa: PLR0913 - the options of a command
         raise click.UsageError("--serial is without Ray: leave --address and --submit out")
     if submit and address is None:
         raise click.UsageError("--submit needs the cluster: --address HOST:PORT, or --address auto")
-    config: StageConfig
-    if stage == "bc":
-        config = load_settings(BCConfig, file, overrides)
-    else:
-        config = load_settings(VisualConfig, file, overrides)
+    config: StageConfig = (
+        load_settings(BCConfig, file, overrides) if stage == "bc" else load_settings(VisualConfig, file, overrides)
+    )
     if dry_run:
         click.echo(to_yaml(config))
         return

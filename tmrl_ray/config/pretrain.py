@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from tmrl_ray.config.settings import Settings
-from tmrl_ray.config.training import RunSettings
+from tmrl_ray.config.training import RunName, RunSettings
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -52,13 +52,27 @@ class StageRunSettings(RunSettings):
     """Folder of the runs of all stages."""
 
 
+class VisualRunSettings(StageRunSettings):
+    """What the run of a visual stage is called, and where its files are."""
+
+    name: RunName = "vis"
+    """Its name, that of its folder."""
+
+
+class BCRunSettings(StageRunSettings):
+    """What the run of a bc stage is called, and where its files are."""
+
+    name: RunName = "bc"
+    """Its name, that of its folder."""
+
+
 class StageSettings(Settings):
     """What both stages have in common."""
 
     rl_config_path: Path | None = None
     """Configuration of the training that the result is for: it gives the size of pictures, the network and the
     observation; null: the defaults."""
-    data_dir: Path = Path("data/races")
+    data_dir: Annotated[Path, Field(validate_default=False)] = Path("data/races")
     """The dataset, ``<map>/<race>/``."""
     track_ids: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Only these maps of it; null: all."""
@@ -142,7 +156,7 @@ class VisualConfig(StageSettings):
     """Defect of the reference: decoders end in 0 to 1 whatever the pictures' range is."""
     legacy_batch_augmentation: bool = False
     """Defect of the reference: one crop and one brightness for a whole batch, and pixels cut off at 0 to 1."""
-    run: StageRunSettings = StageRunSettings(name="vis")
+    run: VisualRunSettings = VisualRunSettings()
     """What the run is called, and where its files are."""
 
     @property
@@ -241,7 +255,7 @@ class BCConfig(StageSettings):
     """null: nothing is driven."""
     epochs: PositiveInt = 30
     """Passes over the training maps."""
-    run: StageRunSettings = StageRunSettings(name="bc")
+    run: BCRunSettings = BCRunSettings()
     """What the run is called, and where its files are."""
 
     @property

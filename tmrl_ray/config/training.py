@@ -13,7 +13,7 @@ from tmrl_ray.config.settings import Settings
 class RunSettings(Settings):
     """What a run is called, and where its files are."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "run"
+    name: RunName = "run"
     """Its name: that of its folder, and a part of its actors' names."""
     folder: Annotated[Path, Field(validate_default=False)] = Path("runs")
     """Folder of all runs."""

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.pretrain.written_dataset import write_dataset, write_training
+from tmrl_ray import cli
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("pretrain")
+    return [
+        "--serial",
+        f"rl_config_path={write_training(folder / 'training.yaml')}",
+        f"data_dir={write_dataset(folder / 'races', maps=3)}",
+        f"preprocess_cache_dir={folder / 'cache'}",
+        "device=cpu",
+        "threads=1",
+        "batch_size=32",
+        "epochs=1",
+    ]
+
+
+def test_both_stages_in_one_process(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = f"run.folder={tmp_path}"
+    assert cli.run(["pretrain", "visual", *arguments, folder, "mixture={ae: 1, simclr: 0.5}"]) == 0
+    told = capsys.readouterr().out
+    assert "samples of 2 maps" in told
+    assert "r2_pixels" in told
+    assert f"learner.pretrained={tmp_path / 'vis'}" in told
+    assert cli.run(["pretrain", "bc", *arguments, folder, f"encoder_init_path={tmp_path / 'vis'}"]) == 0
+    assert "val copy last acc" in capsys.readouterr().out
+    assert (tmp_path / "bc/best/encoder.safetensors").exists()
+    assert cli.run(["pretrain", "bc", *arguments, folder]) == 2
+    assert f"tmrl-ray pretrain bc -c {tmp_path / 'bc/config.yaml'} --resume" in capsys.readouterr().err
+    assert cli.run(["pretrain", "bc", "-c", str(tmp_path / "bc/config.yaml"), "--serial", "--resume", "epochs=2"]) == 0
+    assert "resumed after epoch 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "message"),
+    [
+        (["--submit"], 2, "--submit needs the cluster"),
+        (["--serial", "--address", "127.0.0.1:1"], 2, "--serial is without Ray"),
+        (["tsak=ae"], 2, "unknown key; did you mean task"),
+        (["--serial", "data_dir=nowhere"], 2, "nowhere: there is no such folder"),
+    ],
+)
+def test_mistakes_are_told_at_once(
+    more: list[str], status: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["pretrain", "visual", *more]) == status
+    assert message in capsys.readouterr().err
+
+
+def test_a_dry_run_prints_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["pretrain", "bc", "--dry-run", "bc_time_offsets_ms=[0, 50]"]) == 0
+    assert "bc_time_offsets_ms:" in capsys.readouterr().out
