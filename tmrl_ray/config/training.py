@@ -9,6 +9,8 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from tmrl_ray.config.settings import Settings
 
+RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
 
 class RunSettings(Settings):
     """What a run is called, and where its files are."""
