@@ -40,9 +40,11 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
 def watched(started: Started) -> Iterator[Watched]:
     run, store = started.open(Start.NEW)
     with faults_on_demand(started.journal), run, ClusterRun(started.training, run, store) as live:
+        ring = live.replay.ring().directory
         watched = Watched(live)
         watched.until(lambda status: status.learner_steps >= 30 and min(status.acknowledged.values(), default=0) >= 3)
         yield watched
+    shutil.rmtree(ring, ignore_errors=True)  # a run that was not stopped leaves it to whoever resumes
 
 
 def test_row_16_a_killed_learner_goes_on_from_the_newest_checkpoint(watched: Watched, recovery: Recovery) -> None:
