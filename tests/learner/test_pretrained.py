@@ -196,6 +196,11 @@ def test_a_path_alone_stands_for_the_artifact_in_a_file_too(tmp_path: Path) -> N
     assert config.learner.pretrained == PretrainedSettings(artifact=Path("runs/cloned"))
     with pytest.raises(ConfigError, match="says nothing that could be taken over"):
         load_config(None, ["learner.pretrained.parts=[encoder]"])
+    frozen = [f"learner.optimiser.parts.{part}.frozen=true" for part in ("value_head", "quantile_layer")]
+    values_only = ["learner.pretrained={artifact: runs/cloned, value_only_updates: 7}"]
+    with pytest.raises(ConfigError, match="value_only_updates = 7 would teach nothing"):
+        load_config(None, [*values_only, *frozen])
+    load_config(None, [*values_only, *frozen[1:]])
 
 
 def taken_over(tmp_path: Path, **settings: Any) -> LearnerUpdate:

@@ -190,3 +190,14 @@ class LearnerSettings(Settings):
     """Compile the loss with torch.compile, which takes a minute at the start; where it fails, a warning says so."""
     legacy_linf_is_signed: bool = False
     """Defect of the reference: the metric of a gradient's largest component leaves out negative ones."""
+
+    @model_validator(mode="after")
+    def _values_can_be_learned(self) -> Self:
+        parts, pretrained = self.optimiser.parts, self.pretrained
+        both_frozen = parts.value_head.frozen and parts.quantile_layer.frozen
+        if pretrained is not None and pretrained.value_only_updates and both_frozen:
+            raise ValueError(
+                f"pretrained.value_only_updates = {pretrained.value_only_updates} would teach nothing: "
+                "value_head and quantile_layer are frozen (optimiser.parts)"
+            )
+        return self
