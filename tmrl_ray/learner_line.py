@@ -10,6 +10,7 @@ from actors.draw_messages import DrawRequest, NeedMore
 from actors.remote.calls import then
 from actors.remote.replay import ReplayClient
 from actors.remote.weights import WeightClient
+from actors.version_board import VersionBoard
 from actors.weight_store import PublishReply, Weights
 from learner.learner import Drawn, Question
 from tmrl_ray.errors import PeerUnavailableError, RingError
@@ -30,6 +31,7 @@ class LearnerLine:
         self._replay = replay
         self._weights = weights
         self._format = format
+        self._board: VersionBoard | None = None
         self._publishing: Future[PublishReply] | None = None
         self._next: Weights | None = None
         self._lock = threading.Lock()
@@ -49,6 +51,7 @@ class LearnerLine:
     def ring(self) -> RingReader:
         """See ``learner.learner.RowSource``."""
         address = self._replay.ring()
+        self._board = VersionBoard(address.directory)
         try:
             return RingReader.attach(address.directory, self._format)
         except RingError as error:
@@ -62,9 +65,12 @@ class LearnerLine:
                 self._next = weights
                 return
             publishing = self._publishing = self._weights.publish(weights)
-        publishing.add_done_callback(lambda _: self._publish_next())
+        publishing.add_done_callback(self._published)
 
-    def _publish_next(self) -> None:
+    def _published(self, reply: Future[PublishReply]) -> None:
+        """Write up what can be fetched from now on, and publish what was waiting."""
+        if self._board is not None and not reply.cancelled() and reply.exception() is None:
+            self._board.write(reply.result().newest)
         with self._lock:
             weights, self._next = self._next, None
         if weights is not None:

@@ -13,6 +13,7 @@ from actors.remote.replay import PART as REPLAY
 from actors.remote.replay import ReplayClient
 from actors.remote.weights import PART as WEIGHTS
 from actors.remote.weights import WeightClient
+from actors.version_board import VersionBoard
 from tmrl_ray.config.run import RunConfig
 from tmrl_ray.runs.checkpoint import CheckpointStore, Identity
 from tmrl_ray.runs.checkpoint_files import Part
@@ -28,12 +29,13 @@ def make_collectors(config: RunConfig, run: str, member: int) -> list[Collector]
     else:
         sink = ReplayClient(replay, compress=settings.compress)
     driving = training.driving(device_of(settings.device, setting="collector.device"))
+    newest_version = VersionBoard(sink.ring().directory).newest
     return [
         Collector(
             number,
             settings,
             driving,
-            CollectorPorts(training.game_keeper(number), sink, weights),
+            CollectorPorts(training.game_keeper(number), sink, weights, newest_version=newest_version),
             run_seed=config.training.seed,
         )
         for number in range(member * settings.games, (member + 1) * settings.games)

@@ -208,4 +208,13 @@ class Surroundings:
         self.sink = FakeSink()
         self.weights = FakeWeights()
         clock = self.clock
-        self.ports = Ports(self.keeper, self.sink, self.weights, clock, clock.sleep, stopwatch=clock)
+        self.written_up = 0
+        self.ports = Ports(
+            self.keeper,
+            self.sink,
+            self.weights,
+            clock,
+            clock.sleep,
+            stopwatch=clock,
+            newest_version=lambda: self.written_up,
+        )

@@ -273,6 +273,16 @@ def test_newer_weights_act_from_the_next_race_on():
     assert around.weights.asked == [0, 0]
 
 
+def test_newer_weights_that_are_written_up_are_not_waited_for_until_the_buffer_tells():
+    around = Surroundings()
+    collector = collector_in(around)
+    collector.run_once()
+    around.weights.answer = lambda version: answered(weights_of(7) if version < 7 else None)
+    around.written_up = 7
+    assert collector.run_once().first_version == 7
+    assert around.sink.policy_version == 0
+
+
 def test_newer_weights_may_act_from_the_next_decision_on():
     around = Surroundings()
     collector = collector_in(around, SETTINGS.replace(weights_at="decision", flush_s=0.5))
