@@ -20,7 +20,7 @@ from tmrl_ray.datasets.race import RaceFacts
 from tmrl_ray.errors import ArtifactError, ConfigError, DatasetError
 from tmrl_ray.iqn.network import build_network
 from tmrl_ray.racing.actions import FORWARD_LEFT
-from tmrl_ray.racing.rollout import Decision, rollout
+from tmrl_ray.racing.rollout import Decision, Policy, rollout
 from tmrl_ray.runs.artifact import Artifact, Origin
 from tmrl_ray.runs.json_sink import read_rows
 from tmrl_ray.runs.rundir import Start
@@ -68,22 +68,24 @@ def artifact(folder: Path) -> Path:
     return folder / "cloned"
 
 
-@pytest.fixture(scope="module")
-def dataset(folder: Path) -> Path:
-    """Two races of a driver that steers to the left."""
-    training = Training.of(config_of(folder, "none"))
+def record(training: Training, root: Path, driver: Policy) -> None:
+    """Record two short races on the loop."""
     speed = FilmSpeed.of(fps=20, period_ms=50)
     line = training.courses[0].line
     for name in ("one", "two"):
-        with RaceWriter(folder / "races", "loop", name) as writer:
+        with RaceWriter(root, "loop", name) as writer:
             film = Film(line, training.observation, speed, writer.add)
             game = FilmedGame(EmbeddedGame(training.config.game.replace(decision_period_ms=speed.step_ms)), film)
             game.load_map("loop")
-            for _ in rollout(
-                game, AlwaysLeft(), line, layout=training.observation, cut_offs=CutOffSettings(race_ms=3000)
-            ):
-                pass
+            race = rollout(game, driver, line, layout=training.observation, cut_offs=CutOffSettings(race_ms=3000))
+            assert len(list(race)) == 60
             writer.commit(film.race(RaceFacts(map="loop", name=name, decision_period_ms=50)))
+
+
+@pytest.fixture(scope="module")
+def dataset(folder: Path) -> Path:
+    """Two races of a driver that steers to the left."""
+    record(Training.of(config_of(folder, "none")), folder / "races", AlwaysLeft())
     return folder / "races"
 
 
