@@ -22,7 +22,7 @@ PART = "control"
 PEER = "the process of the run"
 ORDERS = 8
 """So many may wait at the same time."""
-STATUS_S = 10.0
+STATUS_S = 30.0
 """For so long a question for the state is waited for."""
 
 
