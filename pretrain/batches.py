@@ -132,7 +132,11 @@ class BatchSource:
         self._world = world
         self._pinned = pinned
         maps = cache.maps if settings.track_ids is None else settings.track_ids
-        self.train_maps, self.val_maps = split_maps(maps, settings.val_fraction, settings.seed)
+        if settings.val_track_ids is None:
+            self.train_maps, self.val_maps = split_maps(maps, settings.val_fraction, settings.seed)
+        else:
+            self.val_maps = tuple(sorted(set(settings.val_track_ids)))
+            self.train_maps = tuple(sorted(set(maps) - set(self.val_maps)))
         self.train_rows = self._rows(cache.races_on(self.train_maps))
         """(N,) the last row of each training sample's stack."""
         self.val_rows = self._rows(cache.races_on(self.val_maps))

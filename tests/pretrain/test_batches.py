@@ -56,6 +56,13 @@ def test_maps_are_on_one_side_only(cache) -> None:
     assert not set(data.train_maps) & set(data.val_maps)
 
 
+def test_maps_to_measure_on_are_never_learned_from(cache) -> None:
+    data = BatchSource(cache, cloning(val_track_ids=("map4", "map1")), CLONED)
+    assert (data.train_maps, data.val_maps) == (("map0", "map2", "map3"), ("map1", "map4"))
+    with pytest.raises(InvalidInputError, match="no race on map9"):
+        BatchSource(cache, cloning(val_track_ids=("map9",)), CLONED)
+
+
 def test_chosen_maps_are_split_among_themselves(cache) -> None:
     data = BatchSource(cache, cloning(track_ids=("map3",)), CLONED)
     assert data.train_maps == ("map3",)

@@ -84,6 +84,8 @@ class StageSettings(Settings):
     """Processes that decode pictures; 0: this one."""
     val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the maps that is only measured on; with a single map there is none."""
+    val_track_ids: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """These maps are only measured on, whatever ``val_fraction`` and the seed say; null: a share drawn by the seed."""
     n_stack: Annotated[int, Field(ge=1, le=32)] = 1
     """How many consecutive pictures are seen, oldest first."""
     stack_mode: Literal["channel", "concat"] = "channel"
