@@ -38,6 +38,9 @@ KEPT = 2
 """Checkpoints that a job keeps: the newest one, and the one before it."""
 TELL_S = 0.5
 """Between two messages of progress within an epoch."""
+START_S = 300.0
+"""For so long workers may take to start: on a busy machine Ray's own 60 s are too few for torch to be imported."""
+_START_VARIABLE = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 _POLL_S = 0.2
 _PREFIX = "tmrl-pretrain-"
 
@@ -114,7 +117,7 @@ class Job:
         Raises:
             CheckpointError: it is damaged, or of another run.
         """
-        saved = sorted((self.storage / self.name).glob("checkpoint_*"), key=lambda path: path.name)
+        saved = sorted((self.storage / self.name).glob("checkpoint_[0-9]*"), key=lambda path: path.name)
         return self.read(saved[-1]) if saved else None
 
     def read(self, directory: Path) -> Parts:
@@ -146,6 +149,7 @@ class Job:
                 checkpoint_config=train.CheckpointConfig(num_to_keep=KEPT),
             ),
         )
+        os.environ.setdefault(_START_VARIABLE, f"{START_S:g}")
         try:
             return trainer.fit()
         except (TrainingFailedError, ray.exceptions.RayError) as error:

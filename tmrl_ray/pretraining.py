@@ -333,7 +333,7 @@ def _data_of(cache: RaceCache, loop: StageLoop) -> str:
 
 
 def _of_jobs(storage: Path, identity: Identity) -> Iterator[Mapping[str, Part]]:
-    for directory in sorted(storage.glob("session-*/checkpoint_*")):
+    for directory in sorted(storage.glob("session-*/checkpoint_[0-9]*")):
         store = CheckpointStore(directory, identity, retention=Retention(last=1))
         try:
             yield store.load().parts
