@@ -209,7 +209,7 @@ def _curves(path: Path, lines: Mapping[str, Sequence[float | None]], best_epoch:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(8.5, 4), layout="constrained")
     axes = figure.subplots()
     figures = list(dict.fromkeys(name.partition(" ")[2] for name in lines))
     for name, values in lines.items():
@@ -223,6 +223,6 @@ def _curves(path: Path, lines: Mapping[str, Sequence[float | None]], best_epoch:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    figure.legend(fontsize=8, loc="outside right upper")
     figure.savefig(path, dpi=110)
     return path
