@@ -131,7 +131,8 @@ def test_configuration_needs_no_arrays(package: str) -> None:
 
 
 def test_shipped_configurations_are_valid() -> None:
-    shipped = sorted((ROOT / "configs").rglob("*.yaml"))
+    experiments = ROOT / "configs" / "experiments"  # some only make sense over others: tests/experiments sees to them
+    shipped = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if experiments not in path.parents)
     assert shipped
     stages = {"visual": VisualConfig, "bc": BCConfig}
     for path in shipped:

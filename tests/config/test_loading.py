@@ -41,6 +41,16 @@ def test_an_empty_file_is_the_defaults(write: Write) -> None:
     assert load_config(write("empty.yaml", "# nothing\n")) == RunConfig()
 
 
+def test_an_overlay_comes_before_what_is_based_on_its_file(write: Write) -> None:
+    base = write("base.yaml", "game: {camera: 1, running_speed: 3.0}\n")
+    child = write("child.yaml", "base: base.yaml\ngame: {camera: 2}\n")
+    write("over/shared.yaml", "network: {head_hidden: 17}\n")
+    over = write("over/base.yaml", "base: shared.yaml\ngame: {camera: 3, running_speed: 5.0}\n")
+    config = load_settings(RunConfig, child, overlays={base.resolve(): over})
+    assert (config.game.camera, config.game.running_speed, config.network.head_hidden) == (2, 5.0, 17)
+    assert load_settings(RunConfig, base, overlays={base.resolve(): over}).game.camera == 3
+
+
 def test_mappings_merge_and_lists_are_replaced(write: Write) -> None:
     write("shared/grand.yaml", "game: {camera: 3, grey: false}\nreward: {per_metre: 0.5}\n")
     write("shared/base.yaml", "base: grand.yaml\ngame: {camera: 1}\nmaps: [{name: a, map: x}, {name: b, map: y}]\n")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,13 +50,26 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> RunC
     return load_settings(RunConfig, path, overrides)
 
 
-def load_settings(model: type[S], path: Path | None = None, overrides: Sequence[str] = ()) -> S:
+def load_settings(
+    model: type[S],
+    path: Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    overlays: Mapping[Path, Path] | None = None,
+) -> S:
     """Return settings of any group, read as :func:`load_config` reads the whole configuration.
+
+    Args:
+        model: of the group.
+        path: a YAML file; None: the defaults.
+        overrides: ``key.sub=value``.
+        overlays: resolved path of the file, or of one of its bases: a YAML file that is laid over it before what is
+            based on it.
 
     Raises:
         ConfigError: with everything that is wrong.
     """
-    chain = [] if path is None else _base_chain(path)
+    chain = [] if path is None else list(_overlaid(_base_chain(path), overlays or {}))
     layered = _Layered()
     for file, value, lines in reversed(chain):
         _merge(layered, value, {key: f"{file}:{line}" for key, line in lines.items()})
@@ -83,9 +96,21 @@ def config_hash(settings: Settings) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _base_chain(path: Path) -> list[tuple[Path, dict[str, Any], dict[KeyPath, int]]]:
+_File = tuple[Path, dict[str, Any], dict[KeyPath, int]]
+"""A file, what it says, and in which line."""
+
+
+def _overlaid(chain: list[_File], overlays: Mapping[Path, Path]) -> Iterator[_File]:
+    for file in chain:
+        overlay = overlays.get(file[0].resolve())
+        if overlay is not None:
+            yield from _base_chain(overlay)
+        yield file
+
+
+def _base_chain(path: Path) -> list[_File]:
     """Read a file and its bases, the file first."""
-    chain: list[tuple[Path, dict[str, Any], dict[KeyPath, int]]] = []
+    chain: list[_File] = []
     seen: list[Path] = []
     while True:
         if path.resolve() in seen:
