@@ -100,6 +100,7 @@ _SETTINGS = "\n".join(f"  {key:<26}{meaning}" for key, meaning in LIVE.items())
 @click.option("--address", metavar="auto|HOST:PORT", help="The Ray cluster of the run.")
 @folder_option
 def set_live(words: tuple[str, ...], address: str | None, folder: Path) -> None:
+    """Change settings of a run under way."""
     name = None if "=" in words[0] else words[0]
     assignments = words if name is None else words[1:]
     if not assignments or not all("=" in each for each in assignments):
@@ -108,9 +109,7 @@ def set_live(words: tuple[str, ...], address: str | None, folder: Path) -> None:
     click.echo(f"{name}: {', '.join(assignments)} from now on, also when it is resumed with its config.yaml")
 
 
-set_live.help = (
-    "Change settings of a run under way.\n\nThese can change, and the last word of each is enough:\n\n\b\n" + _SETTINGS
-)
+set_live.help = f"{set_live.help}\n\nThese can change, and the last word of each is enough:\n\n\b\n{_SETTINGS}"
 
 
 @command(examples=["checkpoint", "checkpoint quickstart"])

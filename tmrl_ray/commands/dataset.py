@@ -80,7 +80,8 @@ def validate(root: Path, as_json: bool) -> None:
 def repair(root: Path, out: Path, as_json: bool) -> None:
     """Write a new dataset without the defects.
 
-    Those that can be repaired, that is; tmrl-ray dataset validate lists them, and says what is done about each. Races that cannot be read are left out. The old dataset stays as it is.
+    Those that can be repaired, that is; tmrl-ray dataset validate lists them, and says what is done about each. Races
+    that cannot be read are left out. The old dataset stays as it is.
     """
     from tmrl_ray.datasets.folder import find_races
     from tmrl_ray.datasets.repair import repair_into
