@@ -101,6 +101,7 @@ _SETTINGS = "\n".join(f"  {key:<26}{meaning}" for key, meaning in LIVE.items())
 @folder_option
 def set_live(words: tuple[str, ...], address: str | None, folder: Path) -> None:
     """Change settings of a run under way."""
+    """Change settings of a run under way."""
     name = None if "=" in words[0] else words[0]
     assignments = words if name is None else words[1:]
     if not assignments or not all("=" in each for each in assignments):
