@@ -19,34 +19,31 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import wait
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from actors.collector_life import Life, Race
+from actors.collector_life import STATE_FORMAT, Life, Ports, Race, SavedLife, begin_life, check_format
 from actors.collector_meter import CollectorMeter
-from actors.courses import Course, CourseCycle, MapStarts
+from actors.courses import Course, CourseCycle, Driving
 from actors.exploration import exploration_at
-from actors.game_keeper import GameKeeper
-from actors.messages import CollectorState, Heartbeat
+from actors.messages import CollectorState, Heartbeat, Standing
 from actors.race_report import RaceContext, RaceReport, report_race
-from actors.sender import ChunkSender, ExperienceSink
+from actors.sender import ChunkSender
 from actors.stage_times import StageTimes, TimedGame, TimedPolicy
-from actors.weight_fetcher import ActingPolicy, WeightFetcher
-from actors.weight_store import WeightSource
 from tmrl_ray.config.collector import CollectorSettings
-from tmrl_ray.config.race import CutOffSettings
 from tmrl_ray.errors import GameLostError, GameRefusedError
-from tmrl_ray.experience.chunk import Chunk, ChunkFormat
-from tmrl_ray.experience.chunk_builder import ChunkBuilder, TdErrors
+from tmrl_ray.experience.chunk import Chunk
+from tmrl_ray.experience.chunk_builder import ChunkBuilder
 from tmrl_ray.game.interface import Game
 from tmrl_ray.iqn.policy import GREEDY, Exploration
-from tmrl_ray.racing.observation_layout import ObservationLayout
 from tmrl_ray.racing.rollout import Step, rollout
+from tmrl_ray.runs.checkpoint_files import ArrayLike
 from tmrl_ray.runs.meter import Telling
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -64,41 +61,6 @@ class Turn(Enum):
     """A race has ended, and its report is there."""
     WAITING = auto()
     """It has nothing to do until somebody answers; call ``wait``, or do something else."""
-
-
-@dataclass(frozen=True)
-class Ports:
-    """All that a collector reaches beyond itself."""
-
-    game: GameKeeper
-    sink: ExperienceSink
-    weights: WeightSource
-    clock: Callable[[], float] = time.monotonic
-    """Tells seconds."""
-    sleep: Callable[[float], None] = time.sleep
-    """Waits so many seconds."""
-    stopwatch: Callable[[], float] = time.perf_counter
-    """Tells seconds, for metrics only."""
-    newest_version: Callable[[], int] = int
-    """Tells the newest weights that can be fetched, where that is known without asking."""
-
-
-@dataclass(frozen=True)
-class Driving:
-    """What a collector drives, and how races are seen."""
-
-    courses: Sequence[Course]
-    """The cycle of maps."""
-    layout: ObservationLayout
-    """Which floats are observed."""
-    cut_offs: CutOffSettings
-    """When a race is given up."""
-    make_policy: Callable[[int], ActingPolicy]
-    """Makes the policy, given the seed of all that it leaves to chance."""
-    format: ChunkFormat
-    """Of the chunks."""
-    td_errors: TdErrors | None = None
-    """Fills the TD errors of a chunk; None: they stay unknown."""
 
 
 class _Stopped(Exception):
@@ -137,6 +99,8 @@ class Collector:
         self._reports: deque[RaceReport] = deque(maxlen=MOST_REPORTS)
         self._stopping = False
         self._beats = self._races = self._env_steps = 0
+        self._races_before = 0  # in the sessions before
+        self._saved: SavedLife | None = None
         self._meter = CollectorMeter(number, ports.stopwatch)
         self._run_env_steps = 0  # of the whole run: exploration never goes back
         self._waited_s = 0.0
@@ -173,6 +137,40 @@ class Collector:
         """Return the reports of races since the last call, the newest ``MOST_REPORTS`` of them. Any thread may."""
         return [self._reports.popleft() for _ in range(len(self._reports))]
 
+    def state_dict(self) -> tuple[dict[str, ArrayLike], dict[str, Any]]:
+        """Return all that is needed to go on: arrays by name, and JSON-able values.
+
+        Take it in the turn in which a race has ended, or after the last turn: a race in progress is no part of it.
+        """
+        assert self._life is not None and self._sender.standing is not None  # races were driven
+        arrays, life = self._life.state_dict()
+        return arrays, {
+            "format": STATE_FORMAT,
+            "cycle": self._cycle.races,
+            "races": self._races_before + self._races,
+            "standing": self._sender.standing._asdict(),
+            "life": life,
+        }
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any], *, continues: bool) -> None:
+        """Take over what ``state_dict`` returned, before the first turn.
+
+        Args:
+            tensors: by name.
+            values: beside them.
+            continues: the replay buffer is as it was then too, so that all goes on as it would have; False: it has
+                seen more since, and another incarnation begins that drives the same maps from the same starts.
+
+        Raises:
+            CheckpointError: it is of another format.
+        """
+        check_format(values)
+        self._cycle.races, self._races_before = values["cycle"], values["races"]
+        self._saved = SavedLife(tensors, values["life"])
+        if continues and values["life"]["sequence"]:  # else the buffer does not know the incarnation
+            self._sender.incarnation = self._saved.incarnation
+            self._sender.standing = Standing(**values["standing"])
+
     def tell(self) -> Telling:
         """Return its metrics since the last call. Any thread may ask."""
         return self._meter.tell(self.heartbeat())
@@ -196,7 +194,7 @@ class Collector:
     def _drive(self) -> Iterator[Turn]:
         ended = CollectorState.STOPPED
         try:
-            while True:
+            while not self._stopping:
                 life = yield from self._enlisted()
                 yield from self._hold_until_credit(life)
                 life.fetcher.ask(self._newest_version)
@@ -217,28 +215,28 @@ class Collector:
 
     def _enlisted(self) -> Generator[Turn, None, Life]:
         """Get an incarnation where there is none, and become it."""
-        sender, driving = self._sender, self._driving
+        sender = self._sender
         while sender.incarnation is None:
             sender.enlist()
             if sender.incarnation is None:
                 yield from self._wait_a_turn()
-        if self._life is not None and self._life.builder.incarnation == sender.incarnation:
-            return self._life
-        builder = ChunkBuilder(driving.format, self.number, sender.incarnation, td_errors=driving.td_errors)
         if self._life is None:
-            seeds = np.random.SeedSequence((self._run_seed, self.number, sender.incarnation)).generate_state(2)
-            policy, patience_s, clock = driving.make_policy(int(seeds[0])), self.settings.fetch_s, self._ports.clock
-            fetcher = WeightFetcher(
-                self._ports.weights,
-                policy,
-                self.number,
-                patience_s=patience_s,
-                clock=clock,
+            self._life = begin_life(
+                self._builder(sender.incarnation),
+                self.settings,
+                self._driving,
+                self._ports,
+                run_seed=self._run_seed,
                 fetched=self._meter.fetched,
+                saved=self._saved,
             )
-            self._life = Life(policy, fetcher, builder, MapStarts(self.settings.starts, int(seeds[1])))
-        self._life.builder = builder
+        elif self._life.builder.incarnation != sender.incarnation:
+            self._life.builder = self._builder(sender.incarnation, first_race=self._life.builder.race_id)
         return self._life
+
+    def _builder(self, incarnation: int, first_race: int = 0) -> ChunkBuilder:
+        first_race, driving = max(first_race, self._sender.first_race), self._driving
+        return ChunkBuilder(driving.format, self.number, incarnation, race_id=first_race, td_errors=driving.td_errors)
 
     def _race(self, life: Life, course: Course) -> Iterator[Turn]:
         """Drive a race, if there is a game to drive it in."""
@@ -262,7 +260,7 @@ class Collector:
         context = RaceContext(
             collector=self.number,
             incarnation=life.builder.incarnation,
-            race_id=self._races,
+            race_id=self._races_before + self._races,
             map=entry.name,
             exploration=entry.exploration,
             stored=entry.fill_buffer,

@@ -110,9 +110,9 @@ class DurableLimiter:
         self.limiter.allow_extra(samples)
         self._save()
 
-    def go_on_from(self, state: Mapping[str, float], ring: Ring) -> None:
-        """Take over the counters of a checkpoint, from which the ring was filled."""
-        self.limiter.load_state_dict(state)
+    def go_on_from(self, state: Mapping[str, float], ring: Ring, *, same_pace: bool) -> None:
+        """Take over the counters of a checkpoint, from which the ring was filled; see ``RateLimiter``."""
+        self.limiter.load_state_dict(state, same_pace=same_pace)
         self.limiter.rows = ring.drawable[TRAIN].total
         self._ordinal = max((record.ordinal for record in ring.live_chunks()), default=0)
         self._save()

@@ -20,8 +20,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from actors.collector import Driving
-from actors.courses import Course
+from actors.courses import Course, Driving
 from actors.evaluation import Evaluation, MapResult, alarm_text
 from actors.game_keeper import GameKeeper
 from actors.race_archive import RaceArchive, RaceRecording

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from tmrl_ray.errors import CheckpointError, ChunkError, NotSavedError
 from tmrl_ray.experience.chunk import Chunk, ChunkFormat, ChunkId
-from tmrl_ray.experience.chunk_records import Counters, Record
+from tmrl_ray.experience.chunk_records import Counters, Place, Record
 from tmrl_ray.experience.codec import decode, encode
 from tmrl_ray.experience.ring import Ring
 from tmrl_ray.runs.checkpoint_files import KeptFile, Part
@@ -38,7 +38,7 @@ from tmrl_ray.runs.disk import Disk, remove_strays, replace_file
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 SEGMENT_BYTES = 32 * 2**20
 """A segment is closed when it is larger. The disk holds up to one segment of chunks that left the ring; the memory
 that a checkpoint takes is twice this."""
@@ -49,7 +49,7 @@ Priorities = NDArray[np.float64]
 
 
 class Entry(NamedTuple):
-    """Where a chunk lies."""
+    """Where a chunk lies, and where it was in the ring."""
 
     segment: str
     offset: int
@@ -60,6 +60,13 @@ class Entry(NamedTuple):
     core: int
     split: int
     contents_crc: int
+    ordinal: int
+    start: int
+
+    @property
+    def place(self) -> Place:
+        """Where the chunk was in the ring."""
+        return Place(self.ordinal, self.start)
 
     @property
     def key(self) -> tuple[int, int, int, int]:
@@ -86,7 +93,9 @@ class _SegmentWriter:
     def add(self, record: Record, data: bytes) -> Entry:
         """Add a chunk as encoded, and return where it will lie."""
         name = f"{self._prefix}-{len(self.written):06}"
-        entry = Entry(name, self._size, len(data), *record.id, record.core, record.split, record.contents_crc)
+        entry = Entry(
+            name, self._size, len(data), *record.id, record.core, record.split, record.contents_crc, *record.place
+        )
         self._parts.append(data)
         self._size += len(data)
         if self._size >= self._segment_bytes:
@@ -152,7 +161,7 @@ class ExperienceFolder:
             for record in records:
                 entry = self._entries.get(_key(record)) or self._write(writer, ring, record)
                 if entry is not None:
-                    entries.append(entry)
+                    entries.append(entry._replace(**record.place._asdict()))
                     priorities.append(leaves[record.core_extent.slice])
             writer.close()
             found = {**self._segments, **writer.written}
@@ -240,6 +249,11 @@ class RestoreReport:
     damaged: tuple[Path, ...]
     """Segments."""
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of it is in the ring again."""
+        return not (self.left_out_rows or self.lost_chunks)
+
 
 class SavedExperience:
     """Experience as a checkpoint has it.
@@ -253,15 +267,22 @@ class SavedExperience:
     """
 
     def __init__(self, part: Part, format: ChunkFormat) -> None:
-        values, mine = part.values, (VERSION, format.layout.hash, format.history, format.look_ahead)
-        found = tuple(values.get(name) for name in ("version", "layout", "history", "look_ahead"))
+        values, mine = part.values, (format.layout.hash, format.history, format.look_ahead)
+        if values["version"] != VERSION:
+            raise CheckpointError(
+                f"the saved experience has version {values['version']}, this version of tmrl_ray reads {VERSION}",
+                hint="Resume with the version of tmrl_ray that wrote it, or replace --resume by --restart.",
+            )
+        found = tuple(values[name] for name in ("layout", "history", "look_ahead"))
         if found != mine:
             raise CheckpointError(
-                f"the saved experience has (version, layout, history, look-ahead) {found}, this run has {mine}",
+                f"the saved experience has (layout, history, look-ahead) {found}, this run has {mine}",
                 hint="Take back what was changed in the configuration since, or replace --resume by --restart.",
             )
         self.values: Mapping[str, Any] = values["values"]
         self.counters = Counters(**values["counters"])
+        self.shape = tuple(values["shape"])
+        """Of the ring."""
         self._format = format
         self._files = part.files
         names = values["segments"]
@@ -300,15 +321,15 @@ class SavedExperience:
         )
         return chosen[::-1], report
 
-    def read(self, numbers: list[int]) -> Iterator[tuple[Chunk, int, Priorities]]:
-        """Yield chunks with their split and their priorities (core,)."""
+    def read(self, numbers: list[int]) -> Iterator[tuple[Chunk, int, Priorities, Place]]:
+        """Yield chunks with their split, their priorities (core,), and where they were in the ring."""
         ends = np.cumsum([entry.core for entry in self.entries])
         for number in numbers:
             entry = self.entries[number]
             chunk = self._read(entry)
             if chunk is None:
                 raise CheckpointError(f"{self._files[entry.segment].path} changed while it was read")
-            yield chunk, entry.split, self._priorities[ends[number] - entry.core : ends[number]]
+            yield chunk, entry.split, self._priorities[ends[number] - entry.core : ends[number]], entry.place
 
     def _read(self, entry: Entry) -> Chunk | None:
         """Return a chunk; None: it is damaged."""
@@ -341,6 +362,7 @@ def _as_part(
         values={
             "version": VERSION,
             "ring": ring.uuid,
+            "shape": list(ring.shape),
             "layout": ring.format.layout.hash,
             "history": ring.format.history,
             "look_ahead": ring.format.look_ahead,

@@ -25,6 +25,8 @@ class Grant(NamedTuple):
     incarnation: int
     """What it must call itself; no other ever had this one."""
     standing: Standing
+    first_race: int = 0
+    """Number of its next race; lower ones are those of races that are in the ring."""
 
 
 class AppendStatus(StrEnum):

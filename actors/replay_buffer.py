@@ -12,7 +12,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from math import ceil
 
 import numpy as np
@@ -32,7 +33,7 @@ from tmrl_ray.experience.demonstrations import Demonstrations
 from tmrl_ray.experience.incarnations import Arrival
 from tmrl_ray.experience.limiter import Pace
 from tmrl_ray.experience.ring import TRAIN, Ring
-from tmrl_ray.experience.sampling import RaceSplit, Sampler
+from tmrl_ray.experience.sampling import PriorityUpdate, RaceSplit, Sampler
 from tmrl_ray.runs.checkpoint_files import Part
 from tmrl_ray.runs.disk import Disk
 from tmrl_ray.runs.meter import Telling
@@ -73,6 +74,8 @@ class ReplayBuffer:
         self.setup = setup
         self.restored: RestoreReport | None = None
         """What came of a checkpoint; None: none was used."""
+        self.continues = False
+        """Whether it is exactly what it was when the checkpoint was taken, so that equal questions draw equal rows."""
         self.policy_version = 0
         """Of the newest weights, as far as the learner told."""
         disk = Disk() if disk is None else disk
@@ -88,6 +91,8 @@ class ReplayBuffer:
         self._split = RaceSplit(self._settings.test_every)
         self._folder = ExperienceFolder(setup.directory, disk=disk)
         rings = RunRings(setup, disk)
+        self.demonstrations = self._open_demonstrations(rings)
+        """Races of experts; None: there are none."""
         found = rings.find()
         self.was_attached = found is not None
         """Whether it goes on with a ring that was there."""
@@ -100,8 +105,6 @@ class ReplayBuffer:
         if found is None:
             self._refill(rings, saved)
         self._apply_window()
-        self.demonstrations = self._open_demonstrations(rings)
-        """Races of experts; None: there are none."""
 
     def hand_out_incarnation(self, collector: int, layout_hash: str) -> Grant:
         """Let a collector send chunks.
@@ -120,7 +123,8 @@ class ReplayBuffer:
                 hint="Start the collector with the configuration of the run, in the same version of tmrl_ray.",
             )
         incarnation = self.ring.grant(collector)
-        return Grant(incarnation, self.standing(collector))
+        races = (record.race_id + 1 for record in self.ring.live_chunks() if record.collector == collector)
+        return Grant(incarnation, self.standing(collector), max(races, default=0))
 
     def append(self, data: Buffer) -> AppendReply:
         """Take in a chunk, once however often it comes. Nothing of ``data`` is kept.
@@ -154,6 +158,11 @@ class ReplayBuffer:
         if isinstance(answer, Drawn):
             self._meter.drew(answer.draw.rows.size, time.perf_counter() - began_s)
         return answer
+
+    def set_priorities(self, updates: Iterable[PriorityUpdate]) -> None:
+        """Set the priorities of rows that were learned from, which a question for rows would do later."""
+        for update in updates:
+            self._sampler.update(update)
 
     def add_demonstration(self, data: Buffer) -> AppendStatus:
         """Take in a chunk of an expert's race, once however often it comes.
@@ -198,7 +207,13 @@ class ReplayBuffer:
         """
         with self._saving:
             with self._counting:
-                values = {"limiter": self._pacer.limiter.state_dict(), "sampler": self._sampler.state_dict()}
+                limiter, demonstrations = self._pacer.limiter, self.demonstrations
+                values = {
+                    "limiter": limiter.state_dict(),
+                    "pace": asdict(limiter.pace),
+                    "sampler": self._sampler.state_dict(),
+                    "demonstrations": None if demonstrations is None else demonstrations.sampler.state_dict(),
+                }
             return self._folder.save(self.ring, values)
 
     def stats(self) -> BufferStats:
@@ -257,9 +272,9 @@ class ReplayBuffer:
         with self._appending:
             result = self._sampler.append(chunk)
             with self._counting:
-                if result.arrival is Arrival.ACCEPTED and self._split(chunk) == TRAIN:
-                    rows_after = self._sampler.drawable_rows
-                    self._pacer.insert(result.generation // 2, chunk.core, rows_after=rows_after)
+                if result.arrival is Arrival.ACCEPTED:
+                    rows = chunk.core if self._split(chunk) == TRAIN else 0
+                    self._pacer.insert(result.generation // 2, rows, rows_after=self._sampler.drawable_rows)
                 self._duplicates += result.arrival is Arrival.DUPLICATE
                 self._refused += result.arrival is Arrival.STALE
             self._apply_window()
@@ -273,8 +288,7 @@ class ReplayBuffer:
 
     def _draw(self, request: DrawRequest) -> Drawn | NeedMore:
         self.policy_version = max(self.policy_version, request.policy_version)
-        for update in request.priorities:
-            self._sampler.update(update)
+        self.set_priorities(request.priorities)
         if request.extra_samples:
             with self._counting:
                 self._pacer.allow_extra(request.extra_samples)
@@ -319,11 +333,17 @@ class ReplayBuffer:
             env_steps = experience.counters.env_steps
             numbers, self.restored = experience.select(self._settings.window_at(env_steps).rows)
             self._use(rings.make(env_steps=env_steps - self.restored.rows))
-            for chunk, split, priorities in experience.read(numbers):
-                self._sampler.restore(chunk, split, priorities)
+            in_place = experience.shape == self.ring.shape
+            for chunk, split, priorities, place in experience.read(numbers):
+                self._sampler.restore(chunk, split, priorities, place if in_place else None)
+            self._apply_window()
+            same_pace = experience.values["pace"] == asdict(self._pace())
             self._sampler.load_state_dict(experience.values["sampler"])
-            self._pacer.go_on_from(experience.values["limiter"], self.ring)
+            if self.demonstrations is not None and experience.values["demonstrations"] is not None:
+                self.demonstrations.sampler.load_state_dict(experience.values["demonstrations"])
+            self._pacer.go_on_from(experience.values["limiter"], self.ring, same_pace=same_pace)
             self._folder.adopt(experience)
+            self.continues = in_place and same_pace and self.restored.is_complete
             for path in self.restored.damaged:
                 log.error("%s is damaged", path)
             log.info("restored %s", self.restored)

@@ -127,6 +127,8 @@ class ChunkSender:
         more."""
         self.standing: Standing | None = None
         """As of the latest answer."""
+        self.first_race = 0
+        """Number of the incarnation's first race."""
         self.refused = 0
         """Chunks that the buffer refused, and that are therefore lost."""
         self.resent = 0
@@ -162,7 +164,7 @@ class ChunkSender:
         """
         grant = self._enlisting.poll(self._clock())
         if grant is not None:
-            self.incarnation, self.standing = grant.incarnation, grant.standing
+            self.incarnation, self.standing, self.first_race = grant
 
     def may_act(self, held_rows: int) -> bool:
         """Return whether the credits allow another decision.

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.weight_store import Weights, WeightSource
 from tmrl_ray.errors import DataError, PeerUnavailableError
@@ -33,6 +33,15 @@ class ActingPolicy(Policy, Protocol):
 
     def reset(self) -> None:
         """Forget what was seen: a race begins."""
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """Return those that it acts with, as they were loaded."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of what is left to chance, JSON-able."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with chance where ``state_dict`` was taken."""
 
 
 class WeightFetcher:
@@ -65,6 +74,8 @@ class WeightFetcher:
     ) -> None:
         self.future: Future[Weights | None] | None = None
         """The answer that is awaited."""
+        self.asked_for: int | None = None
+        """The version that was known of when it asked last; None: it never did."""
         self.failures = 0
         """How often no weights came, or damaged ones."""
         self._source = source
@@ -75,7 +86,6 @@ class WeightFetcher:
         self._fetched = fetched
         self._asked_at_s = 0.0  # by the stopwatch
         self._due_s = 0.0
-        self._asked_for: int | None = None
         self._again_s = 0.0
 
     @property
@@ -90,11 +100,11 @@ class WeightFetcher:
         while, or when newer ones are known of.
         """
         now_s = self._clock()
-        if self.future is not None or newest_version <= self._policy.version and self._asked_for is not None:
+        if self.future is not None or newest_version <= self._policy.version and self.asked_for is not None:
             return
-        if self._asked_for is not None and newest_version <= self._asked_for and now_s < self._again_s:
+        if self.asked_for is not None and newest_version <= self.asked_for and now_s < self._again_s:
             return
-        self._asked_for = newest_version
+        self.asked_for = newest_version
         self._again_s = now_s + AGAIN_S
         self._asked_at_s = time.perf_counter()
         self.future = self._source.fetch_if_newer(self._policy.version)

@@ -220,6 +220,14 @@ class Learner:
         self._set_aside.take(summary)
         return summary
 
+    def take_priorities(self) -> tuple[PriorityUpdate, ...]:
+        """Return the priorities of rows that were learned from since the last question, which does not tell them then.
+
+        They are no part of ``state_dict``: whoever wants to lose none sets them before it saves.
+        """
+        told, self._untold = tuple(self._priorities(*each) for each in self._untold), []
+        return told
+
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that is needed to go on: tensors by name, and JSON-able values.
 
@@ -287,7 +295,7 @@ class Learner:
     def _ask(self) -> Future[Drawn]:
         if self._question is None:
             settings = self._settings
-            told, self._untold = tuple(self._priorities(*each) for each in self._untold), []
+            told = self.take_priorities()
             extra, self._extra_samples = self._extra_samples, 0
             tests = int(self._untested >= TEST_EVERY)
             self._question = Question(settings.draw_batches, settings.batch_size, self.version, told, extra, tests)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from actors.collector import Collector
-from actors.collector import Ports as CollectorPorts
+from actors.collector_life import Ports as CollectorPorts
 from actors.evaluator import Evaluator
 from actors.race_archive import RaceArchive
 from actors.remote.calls import find_actor

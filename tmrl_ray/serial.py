@@ -11,53 +11,52 @@ decides. No part looks at a wall clock, so the same seed gives the same run, bit
 clock - evaluations, rows of metrics, checkpoints - changes nothing in what is learned (the plateau breaker, where it
 is on, listens to evaluations: then runs differ).
 
-A run that was stopped goes on with the same network, experience, counters and chance of the learner, and equal stops
-are followed by equal runs. The collector begins its next race with another incarnation, whose chance is its own: what
-follows is not what had followed without the stop.
+Checkpoints are taken between two races, and a run that is stopped drives the race that is under way to its end first.
+All that decides what comes next is in the checkpoint: networks, optimiser, experience with its places in the ring and
+its priorities, limiter, counters, start states, weights that act and that were published, and the state of all chance.
+So a run that was stopped and resumed goes on exactly like one that never stopped: the same races, the same draws, the
+same weights, bit for bit. After a kill the ring of experience is there as it was left, newer than the checkpoint: the
+learner repeats what it learned since then, and the collector begins another incarnation, with the same start states.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save
 
 from actors.collector import Collector
-from actors.collector import Ports as CollectorPorts
 from actors.collector import Turn as CollectorTurn
+from actors.collector_life import Ports as CollectorPorts
 from actors.collector_meter import count_states
 from actors.collector_pool import Member, MemberState
-from actors.draw_messages import BufferStats, DrawRequest, NeedMore
+from actors.draw_messages import BufferStats
 from actors.evaluation import Evaluation
 from actors.evaluator import Evaluator
-from actors.messages import AppendReply, Grant, Standing
+from actors.messages import CollectorState
 from actors.race_archive import RaceArchive
 from actors.race_report import RaceReport
 from actors.replay_buffer import ReplayBuffer
-from actors.weight_store import Weights, WeightStore
-from learner.learner import Drawn, Learner, Question
+from actors.weight_store import Weights
+from learner.learner import Learner
 from learner.learner import Ports as LearnerPorts
 from learner.learner import Turn as LearnerTurn
 from tmrl_ray.errors import ConfigError, NotSavedError
 from tmrl_ray.experience.codec import encode
-from tmrl_ray.experience.ring_reader import RingReader
 from tmrl_ray.records import Records
 from tmrl_ray.runs.checkpoint import Checkpoint, CheckpointHead, CheckpointStore
 from tmrl_ray.runs.checkpoint_files import Part
 from tmrl_ray.runs.meter import Telling
 from tmrl_ray.runs.process_memory import memory_of
 from tmrl_ray.runs.rundir import RunDirectory
+from tmrl_ray.serial_line import SerialLine
 from tmrl_ray.training import Training, device_of
-
-T = TypeVar("T")
 
 LOOK_UP_S = 0.2
 """Between two looks at the wall clock's business."""
@@ -108,7 +107,7 @@ class SerialRun:
                 self.buffer.add_demonstration(encode(chunk, compress=False))
         state = None if checkpoint is None else parts["records"].values["state"]
         self.records = Records(run, config, training.references_s, state)
-        line = _InProcessLine(self.buffer)
+        line = SerialLine(self.buffer)
         priorities, demonstrations = config.replay.priorities, self.buffer.demonstrations
         self.learner = Learner(
             training.update(device, new=checkpoint is None),
@@ -122,15 +121,28 @@ class SerialRun:
         if checkpoint is not None:
             part = parts["learner"]
             self.learner.load_state_dict(part.tensors(), part.values)
+        collected = parts.get("collectors")  # none: a cluster saved it
         driving = training.driving(device_of(config.collector.device, setting="collector.device"))
         self.collector = Collector(
             0,
             config.collector.replace(flush_s=None),
             driving,
-            CollectorPorts(training.game_keeper(0), line, line, line.time, line.sleep),
+            CollectorPorts(
+                training.game_keeper(0, races=0 if collected is None else collected.values["races"]),
+                line,
+                line,
+                line.time,
+                line.sleep,
+            ),
             run_seed=config.training.seed,
         )
+        if collected is not None:
+            continues = self.buffer.continues
+            self.collector.load_state_dict(collected.tensors(), collected.values, continues=continues)
+        if "weights" in parts:
+            line.publish(parts["weights"].values["version"], np.asarray(parts["weights"].arrays["data"]).tobytes())
         self._line = line
+        self._is_between_races = False
         archive = RaceArchive(run.best, keep=config.evaluation.keep)
         self._evaluator = Evaluator(
             config.evaluation, driving, training.game_keeper(), archive, run_seed=config.training.seed
@@ -146,7 +158,7 @@ class SerialRun:
         self._stack.close()
 
     def stop(self) -> None:
-        """Collect and learn no more; what was begun is brought to its end and saved."""
+        """Collect and learn no more once the race that is under way has ended; then all is saved."""
         self._stopping = True
 
     @property
@@ -179,17 +191,20 @@ class SerialRun:
         return [Member(number=0, state=MemberState.RUNNING, crashes=0, restarts=0, reason="", heartbeats=(beat,))]
 
     def run(self) -> Iterator[News]:
-        """Yield the news, a few times a second, until the run is stopped or at its end."""
+        """Yield the news, a few times a second and after each race, until the run is stopped or at its end."""
         settings, every_s = self.training.config.training, self.training.config.evaluation.every_s
+        if self._line.published is None:
+            self.learner.publish()
         work = self._work()
         next(work)  # games are made and compiled for the first decision
         self.records.start()
         now_s = time.monotonic()
         due_s = {"evaluation": now_s + every_s, "row": now_s, "checkpoint": now_s + settings.checkpoint_s}
-        while not self._stopping and not self._is_over():
+        while not self._is_done():
             look_up_s = time.monotonic() + LOOK_UP_S
-            while time.monotonic() < look_up_s and not self._stopping and not self._is_over():
-                next(work)
+            self._is_between_races = next(work)
+            while time.monotonic() < look_up_s and not self._is_between_races:
+                self._is_between_races = next(work)
             evaluation = None
             if time.monotonic() >= due_s["evaluation"]:
                 due_s["evaluation"] = time.monotonic() + every_s
@@ -199,7 +214,7 @@ class SerialRun:
                 due_s["row"] = time.monotonic() + settings.metrics_s
                 self._write_row()
             saved = None
-            if time.monotonic() >= due_s["checkpoint"]:
+            if self._is_between_races and time.monotonic() >= due_s["checkpoint"]:
                 saved = self.save()
                 due_s["checkpoint"] = time.monotonic() + settings.checkpoint_s
             yield News(races, evaluation, saved)
@@ -216,17 +231,23 @@ class SerialRun:
         return evaluation
 
     def save(self) -> CheckpointHead:
-        """Write a checkpoint.
+        """Write a checkpoint, between two races or after the last one.
 
         Raises:
             NotSavedError: it could not be written.
         """
+        self.buffer.set_priorities(self.learner.take_priorities())
         tensors, values = self.learner.state_dict()
         parts = {
             "learner": Part(values, tensors),
             "experience": self.buffer.checkpoint(),
             "records": Part({"state": self.records.state_dict()}),
         }
+        if self._is_between_races and (published := self._line.published) is not None:
+            arrays, collected = self.collector.state_dict()
+            parts["collectors"] = Part(collected, arrays)
+            data = np.frombuffer(published.data, np.uint8)
+            parts["weights"] = Part({"version": published.version}, {"data": data})
         began_s = time.monotonic()
         try:
             head = self._store.save(parts, self.records.clocks, score=self.records.evaluations.mean_time_s)
@@ -240,39 +261,37 @@ class SerialRun:
         states = Telling("states", count_states([self.collector.heartbeat()]))
         self.records.row([self.learner.tell(), self.buffer.tell(), self.collector.tell(), states, memory_of("run")])
 
-    def _work(self) -> Iterator[None]:
-        """Learn while that is allowed, else collect until something has arrived; each turn is short."""
-        learning, collecting = self.learner.run(), self.collector.run()
-        self.learner.publish()
+    def _work(self) -> Iterator[bool]:
+        """Learn while that is allowed, else collect until something has arrived or a race has ended; in short turns.
+
+        Yields whether a race has just ended: then the learner has learned from all that it has drawn.
+        """
+        learning = self.learner.run()
         while True:
-            if next(learning) is LearnerTurn.LEARNED:
+            while next(learning) is LearnerTurn.LEARNED:
                 self._advance()
-                yield
-                continue
-            arrived = self._line.arrived
-            for turn in collecting:
+                yield False
+            arrived, turn = self._line.arrived, None
+            for turn in self.collector.run():
                 if turn is CollectorTurn.WAITING:
                     self._line.sleep(1.0)
-                yield
-                if self._line.arrived != arrived or turn is CollectorTurn.WAITING:
+                if turn is not CollectorTurn.DECIDED or self._line.arrived != arrived:
                     break
+                yield False
             self._advance()
+            yield turn is CollectorTurn.RACED
 
     def _end(self) -> News:
-        """Bring to its end what was begun, and save it."""
+        """Let go of the game, measure what was learned, and save all."""
         self.collector.stop()
-        for turn in self.collector.run():
-            if turn is CollectorTurn.WAITING:
-                self._line.sleep(1.0)
-        self.learner.drain()
-        for _ in self.learner.run():
-            pass
+        for _ in self.collector.run():
+            self._line.sleep(1.0)
         self._advance()
         self.records.hold()
         evaluation = self.evaluate()
         news = News(self._take_races(), evaluation, self.save())
         self._write_row()
-        self.records.close("stopped" if self._stopping else "finished")
+        self.records.close("finished" if self._is_over() else "stopped")
         self._ended = True
         return news
 
@@ -284,6 +303,11 @@ class SerialRun:
         for race in races:
             self.records.race(race)
         return races
+
+    def _is_done(self) -> bool:
+        if self.collector.state is CollectorState.QUARANTINED:
+            return True
+        return self._is_between_races and (self._stopping or self._is_over())
 
     def _is_over(self) -> bool:
         settings, clocks = self.training.config.training, self.records.clocks
@@ -298,78 +322,6 @@ class SerialRun:
             self.buffer.close()  # whoever resumes goes on with it
 
 
-class _InProcessLine:
-    """The lines between collector, replay buffer, learner and weight store: calls that are answered at once."""
-
-    compress = False
-
-    def __init__(self, buffer: ReplayBuffer) -> None:
-        self.arrived = 0
-        """Chunks that the buffer was sent."""
-        self._buffer = buffer
-        self._store = WeightStore()
-        self._now_s = 0.0
-
-    def time(self) -> float:
-        """Return seconds that pass only while somebody waits."""
-        return self._now_s
-
-    def sleep(self, seconds: float) -> None:
-        """Let seconds pass."""
-        self._now_s += seconds
-
-    def hand_out_incarnation(self, collector: int, layout_hash: str) -> Future[Grant]:
-        """See ``actors.sender.ExperienceSink``."""
-        return _answered(self._buffer.hand_out_incarnation(collector, layout_hash))
-
-    def append(self, data: NDArray[np.uint8]) -> Future[AppendReply]:
-        """See ``actors.sender.ExperienceSink``."""
-        self.arrived += 1
-        return _answered(self._buffer.append(data))
-
-    def standing(self, collector: int) -> Future[Standing]:
-        """See ``actors.sender.ExperienceSink``."""
-        return _answered(self._buffer.standing(collector))
-
-    def ask(self, question: Question) -> Future[Drawn]:
-        """See ``learner.learner.RowSource``."""
-        answer = self._buffer.draw(
-            DrawRequest(
-                question.batches,
-                question.batch_size,
-                priorities=question.priorities,
-                policy_version=question.policy_version,
-                extra_samples=question.extra_samples,
-                test_batches=question.test_batches,
-            )
-        )
-        if isinstance(answer, NeedMore):
-            return _answered(Drawn(answer.env_steps, None))
-        return _answered(Drawn(answer.env_steps, answer.draw, answer.demonstrations, answer.test))
-
-    def ring(self) -> RingReader:
-        """See ``learner.learner.RowSource``."""
-        return self._buffer.ring
-
-    def publish(self, version: int, data: bytes) -> None:
-        """See ``learner.learner.WeightSink``."""
-        self._store.publish(Weights.of(version, data))
-
-    def fetch_if_newer(self, version: int) -> Future[Weights | None]:
-        """See ``actors.weight_store.WeightSource``."""
-        return _answered(self._store.fetch_if_newer(version))
-
-    def acknowledge(self, collector: int, version: int) -> None:
-        """See ``actors.weight_store.WeightSource``."""
-        self._store.acknowledge(collector, version)
-
-
 def _no_time() -> float:
     """Tell the buffer's credits no time: the one collector there is cannot fall silent."""
     return 0.0
-
-
-def _answered(value: T) -> Future[T]:
-    future: Future[T] = Future()
-    future.set_result(value)
-    return future

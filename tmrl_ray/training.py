@@ -13,8 +13,7 @@ import numpy as np
 import torch
 
 from actors.buffer_rings import BufferSetup
-from actors.collector import Driving
-from actors.courses import Course
+from actors.courses import Course, Driving
 from actors.game_keeper import GameKeeper, InProcessGame
 from learner.pretrained import Injection
 from learner.update import LearnerUpdate
@@ -138,11 +137,12 @@ class Training:
             return setup
         return replace(setup, ring_base=choose_base(setup.memory_bill(), disk=directory / "rings"))
 
-    def game_keeper(self, collector: int | None = None) -> GameKeeper:
+    def game_keeper(self, collector: int | None = None, *, races: int = 0) -> GameKeeper:
         """Return who brings a game: a simulated one in this process, or the one that the configuration names.
 
         Args:
             collector: number of the collector that it is for; None: it is for the evaluator.
+            races: that were driven before, so that the looks of the simulator go on.
         """
         config, connection = self.config, self.config.connection
         if connection is None:
@@ -150,7 +150,7 @@ class Training:
 
             def prepare(game: Game, race: int) -> None:
                 if seed is not None and isinstance(game, EmbeddedGame):
-                    game.look = random_look(seed + race)
+                    game.look = random_look(seed + races + race)
 
             return InProcessGame(lambda: EmbeddedGame(config.game, tuning=tuning), prepare)
         source = source_of(connection, 0 if collector is None else 1 + collector)

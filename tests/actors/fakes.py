@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from actors.collector import Driving, Ports
-from actors.courses import Course
+from actors.collector_life import Ports
+from actors.courses import Course, Driving
 from actors.messages import AppendReply, AppendStatus, Grant, Standing
 from tests.racing.fake_game import FakeGame, line_from, straight_line
 from tmrl_ray.config.race import CutOffSettings, MapEntry

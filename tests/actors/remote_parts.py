@@ -16,7 +16,8 @@ import numpy as np
 import ray
 
 from actors.buffer_rings import BufferSetup
-from actors.collector import Collector, Ports, Turn
+from actors.collector import Collector, Turn
+from actors.collector_life import Ports
 from actors.remote.calls import NAMESPACE, ask, find_actor
 from actors.remote.replay import PART as REPLAY
 from actors.remote.replay import ReplayClient

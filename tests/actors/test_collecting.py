@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import save
 
 from actors.buffer_rings import BufferSetup
-from actors.collector import Collector, Driving, Ports
-from actors.courses import Course
+from actors.collector import Collector
+from actors.collector_life import Ports
+from actors.courses import Course, Driving
 from actors.draw_messages import Drawn, DrawRequest
 from actors.evaluator import Evaluator
 from actors.game_keeper import InProcessGame

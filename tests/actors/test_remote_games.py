@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from actors.collector import Collector, Ports
+from actors.collector import Collector
+from actors.collector_life import Ports
 from actors.collector_pool import CollectorPool, Member, MemberState
 from actors.messages import CollectorState, Heartbeat
 from actors.remote.calls import find_actor, wait_until_up

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from actors.collector import Collector, Ports, Turn
+from actors.collector import Collector, Turn
+from actors.collector_life import Ports
 from actors.remote.calls import find_actor
 from actors.remote.replay import PART as REPLAY
 from actors.remote.weights import PART as WEIGHTS

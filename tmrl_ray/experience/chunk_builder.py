@@ -34,18 +34,25 @@ class ChunkBuilder:
         format: of the chunks.
         collector: number of the collector.
         incarnation: as handed out by the owner of the ring.
+        race_id: number of the first race.
         td_errors: called once for each chunk with all its columns, to fill ``td_error``; None: they stay NaN.
     """
 
     def __init__(
-        self, format: ChunkFormat, collector: int, incarnation: int, *, td_errors: TdErrors | None = None
+        self,
+        format: ChunkFormat,
+        collector: int,
+        incarnation: int,
+        *,
+        race_id: int = 0,
+        td_errors: TdErrors | None = None,
     ) -> None:
         self.format = format
         self.collector = collector
         self.incarnation = incarnation
         self.sequence = 0
         """Of the next chunk."""
-        self.race_id = 0
+        self.race_id = race_id
         """Of the race that is being added to, or of the next one."""
         self._td_errors = td_errors
         self._rows = format.layout.empty(format.max_rows + 1)

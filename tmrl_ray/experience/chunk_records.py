@@ -55,6 +55,15 @@ class Extent(NamedTuple):
         return slice(self.start, self.start + self.rows)
 
 
+class Place(NamedTuple):
+    """Where a chunk is in a ring."""
+
+    ordinal: int
+    """Of its record."""
+    start: int
+    """Row of its first row, a leading one perhaps."""
+
+
 class Record(NamedTuple):
     """One thing that happened to the ring, and the counters after it."""
 
@@ -89,6 +98,11 @@ class Record(NamedTuple):
     def id(self) -> ChunkId:
         """Of the chunk."""
         return ChunkId(self.collector, self.incarnation, self.sequence)
+
+    @property
+    def place(self) -> Place:
+        """Where the chunk is."""
+        return Place(self.ordinal, self.start)
 
     @property
     def rows(self) -> int:

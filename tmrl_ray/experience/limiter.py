@@ -148,12 +148,18 @@ class RateLimiter:
             "balance": self._balance,
         }
 
-    def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Go on from the counters of ``state_dict``, within the band of the present settings."""
+    def load_state_dict(self, state: Mapping[str, float], *, same_pace: bool = False) -> None:
+        """Go on from the counters of ``state_dict``.
+
+        Args:
+            state: the counters.
+            same_pace: they are of the present settings; else the balance is brought into their band.
+        """
         self.inserted, self.sampled = int(state["inserted"]), int(state["sampled"])
         self.extra_samples = int(state["extra_samples"])
         self._balance = float(state["balance"])
-        self._enter_band()
+        if not same_pace:
+            self._enter_band()
 
     def _enter_band(self) -> None:
         if self.pace.samples_per_insert is None:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from tmrl_ray.errors import ChunkError, InvalidInputError, RingError
 from tmrl_ray.experience.chunk import MAX_CORE_ROWS, Chunk, ChunkFormat
-from tmrl_ray.experience.chunk_records import Counters, Extent, Kind, Record
+from tmrl_ray.experience.chunk_records import Counters, Extent, Kind, Place, Record
 from tmrl_ray.experience.draw_index import DrawIndex
 from tmrl_ray.experience.incarnations import Arrival, Incarnations
 from tmrl_ray.experience.memory import RingSize
@@ -167,14 +167,12 @@ class Ring(RingReader):
     def grant(self, collector: int) -> int:
         """Hand out an incarnation that no collector ever had; chunks of it are accepted from now on."""
         with self._appending, self.lock:
-            incarnation = self._newest.incarnations + 1
-            record = self._next(Kind.GRANT)._replace(
-                collector=collector, incarnation=incarnation, incarnations=incarnation
-            )
+            number = self._newest.incarnations + 1
+            record = self._next(Kind.GRANT)._replace(collector=collector, incarnation=number, incarnations=number)
             self._free_slot(record.ordinal)
             self._write(record)
-            self._incarnations.grant(collector, incarnation)
-        return incarnation
+            self._incarnations.grant(collector, number)
+        return number
 
     def append(self, chunk: Chunk, *, split: int = TRAIN, priorities: Priorities | float = 1.0) -> AppendResult:
         """Take in a chunk, once, however often it is sent.
@@ -191,19 +189,21 @@ class Ring(RingReader):
             arrival = self._incarnations.classify(chunk.id)
             if arrival is not Arrival.ACCEPTED:
                 return AppendResult(arrival)
-            return self._insert(chunk, split, priorities)
+            return self._insert(chunk, split, priorities, None)
 
-    def restore(self, chunk: Chunk, *, split: int = TRAIN, priorities: Priorities | float = 1.0) -> AppendResult:
+    def restore(
+        self, chunk: Chunk, *, split: int = TRAIN, priorities: Priorities | float = 1.0, at: Place | None = None
+    ) -> AppendResult:
         """Take in a chunk of a checkpoint, oldest first: like ``append``, without asking who granted its incarnation.
 
         It counts its env steps as any chunk does: create the ring with the checkpoint's counters less those of the
-        chunks that are restored.
+        chunks that are restored. ``at``: where it was in a ring of the same ``shape``; None: it goes behind the others.
 
         Raises:
             ChunkError: the chunk is of another format.
         """
         with self._appending:
-            return self._insert(chunk, split, priorities)
+            return self._insert(chunk, split, priorities, at)
 
     def set_live_rows(self, rows: int) -> tuple[Extent, ...]:
         """Grow or shrink the live window and return what is evicted by that.
@@ -274,16 +274,17 @@ class Ring(RingReader):
         shutil.rmtree(self.directory)
         self._writer.release()
 
-    def _insert(self, chunk: Chunk, split: int, priorities: Priorities | float) -> AppendResult:
+    def _insert(self, chunk: Chunk, split: int, priorities: Priorities | float, at: Place | None) -> AppendResult:
         if chunk.format != self.format:
             raise ChunkError(
                 f"a chunk of layout {chunk.format.layout.hash}, history {chunk.format.history} and look-ahead "
                 f"{chunk.format.look_ahead} does not belong in the ring in {self.directory}"
             )
         with self.lock:
-            start = self._make_room(chunk)
+            ordinal, start = self._make_room(chunk) if at is None else at
             evicted = self._report_evicted()
         record = self._next(Kind.CHUNK)._replace(
+            ordinal=ordinal,
             cursor=start + chunk.rows,
             env_steps=self._newest.env_steps + chunk.core,
             inserted_rows=self._newest.inserted_rows + chunk.core,
@@ -329,14 +330,14 @@ class Ring(RingReader):
         self._live_core += record.core
         self.drawable[record.split].append(record.core_start, record.core, record.generation)
 
-    def _make_room(self, chunk: Chunk) -> int:
-        """Evict what must make way for a chunk, and return where it starts."""
+    def _make_room(self, chunk: Chunk) -> Place:
+        """Evict what must make way for a chunk, and return its place."""
         self._free_slot(self._newest.ordinal + 1)
         self._evict_to(self.live_rows - chunk.core)
         start, rows = self._place(chunk)
         while self._live and self._rows_ahead() < rows:
             self._evict()
-        return start
+        return Place(self._newest.ordinal + 1, start)
 
     def _place(self, chunk: Chunk) -> tuple[int, int]:
         """Return where a chunk would start, and how many rows it takes with what is left empty before it."""

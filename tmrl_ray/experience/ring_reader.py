@@ -63,6 +63,11 @@ class RingReader:
         return self._files.description.rows
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and records that it has room for: where both are equal, chunks fit into the same places."""
+        return self.rows, self._log.slots
+
+    @property
     def capacity_rows(self) -> int:
         """Core rows that the ring was made for: the most that may ever be live."""
         return self._files.description.capacity_rows

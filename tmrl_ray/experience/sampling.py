@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from tmrl_ray.config.replay import PrioritySettings
 from tmrl_ray.experience.chunk import Chunk
-from tmrl_ray.experience.chunk_records import Extent, Record
+from tmrl_ray.experience.chunk_records import Extent, Place, Record
 from tmrl_ray.experience.ring import TEST, TRAIN, AppendResult, Ring
 from tmrl_ray.experience.sum_tree import SumTree
 
@@ -166,21 +166,27 @@ class Sampler:
             ChunkError: the chunk is of another format than the ring.
         """
         with self._appending:
-            return self._add(chunk, self._split(chunk), None, again=False)
+            split, priorities = self._split(chunk), np.ones(chunk.core)
+            if self._prioritised is not None and split == TRAIN:
+                with self.ring.lock:
+                    priorities = self._prioritised.of_new_rows(chunk)
+            return self._taken_in(self.ring.append(chunk, split=split, priorities=priorities), split, priorities)
 
-    def restore(self, chunk: Chunk, split: int, priorities: Priorities) -> AppendResult:
+    def restore(self, chunk: Chunk, split: int, priorities: Priorities, at: Place | None) -> AppendResult:
         """Put a chunk of a checkpoint into the ring, as it was.
 
         Args:
             chunk: as it was appended.
             split: that it belonged to.
             priorities: (core,) of its rows.
+            at: see ``Ring.restore``.
 
         Raises:
             ChunkError: the chunk is of another format than the ring.
         """
         with self._appending:
-            return self._add(chunk, split, priorities, again=True)
+            result = self.ring.restore(chunk, split=split, priorities=priorities, at=at)
+            return self._taken_in(result, split, priorities)
 
     def draw(self, batches: int, batch_size: int, *, beta: float = 1.0) -> Draw | None:
         """Draw rows to learn from.
@@ -246,18 +252,10 @@ class Sampler:
             if self._prioritised is not None:
                 self._prioritised.check_valid()
 
-    def _add(self, chunk: Chunk, split: int, priorities: Priorities | None, *, again: bool) -> AppendResult:
-        prioritised = self._prioritised if split == TRAIN else None
-        put = self.ring.restore if again else self.ring.append
-        if prioritised is None:
-            return put(chunk, split=split, priorities=1.0 if priorities is None else priorities)
-        if priorities is None:
+    def _taken_in(self, result: AppendResult, split: int, priorities: Priorities) -> AppendResult:
+        if self._prioritised is not None and split == TRAIN and result.core is not None:
             with self.ring.lock:
-                priorities = prioritised.of_new_rows(chunk)
-        result = put(chunk, split=split, priorities=priorities)
-        if result.core is not None:
-            with self.ring.lock:
-                prioritised.add(result.core, result.generation, priorities)
+                self._prioritised.add(result.core, result.generation, priorities)
         return result
 
     def _uniform(self, split: int, batches: int, batch_size: int) -> Draw:
@@ -289,6 +287,7 @@ class _Prioritised:
 
     def of_new_rows(self, chunk: Chunk) -> Priorities:
         """Return the priorities (core,) of a chunk that was never drawn from."""
+        self._drop_old()
         settings = self._settings
         if settings.new_rows == "td_error":
             priorities = self._priorities(chunk.core_of("td_error"))

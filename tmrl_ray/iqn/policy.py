@@ -141,6 +141,10 @@ class IQNPolicy:
         self._take_over()
         self.version = version
 
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights that were loaded, on the CPU, by the names of ``IQN.state_dict()``."""
+        return {name: tensor.detach().cpu() for name, tensor in self._source.state_dict().items()}
+
     def reset(self) -> None:
         """Forget what was seen and draw new noise for noisy layers: a race begins."""
         if self._stack is not None:

@@ -13,16 +13,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from io import BytesIO
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tmrl_ray.errors import StateError
 from tmrl_ray.racing.episode import SavedState
 from tmrl_ray.racing.reference_line import ReferenceLine
 from tmrl_ray.racing.rollout import RaceEnd
 
-STATE_DICT_VERSION = 1
+Bytes = NDArray[np.uint8]
+
+STATE_DICT_VERSION = 2
 DOOMED_MS = 3000
 """States from the last seconds of a race that failed are not kept: most of them can no longer be saved."""
 
@@ -102,20 +106,21 @@ class StateStore:
         # Newer states are of a better driver: each one is kept, and a random one makes room for it.
         states[int(self._rng.integers(self._per_stretch))] = saved
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that is needed to go on, as numbers, strings, bytes, lists and dictionaries."""
-        return {
+    def state_dict(self) -> tuple[Bytes, dict[str, Any]]:
+        """Return all that is needed to go on: the simulation states, one behind the other, and JSON-able values."""
+        kept = [saved for states in (*self._stretches, self._best) for saved in states]
+        return np.frombuffer(b"".join(saved.state for saved in kept), np.uint8), {
             "version": STATE_DICT_VERSION,
             "rng": self._rng.bit_generator.state,
             "zones": [self.line.first_zone, self.line.last_zone],
-            "stretches": [[asdict(saved) for saved in states] for states in self._stretches],
-            "best": [asdict(saved) for saved in self._best],
+            "stretches": [[_row(saved) for saved in states] for states in self._stretches],
+            "best": [_row(saved) for saved in self._best],
             "best_rank": None if self._best_rank is None else list(self._best_rank),
             "goal_zone": self.goal_zone,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where the store that gave ``state`` was.
+    def load_state_dict(self, states: Bytes, state: Mapping[str, Any]) -> None:
+        """Go on where the store that gave ``states`` and ``state`` was.
 
         Raises:
             StateError: it is of another version, line or length of stretches.
@@ -128,15 +133,20 @@ class StateStore:
                 hint="Start with an empty store: the states of another line are of no use.",
             )
         self._rng.bit_generator.state = state["rng"]
-        self._stretches = [[_saved_state(row) for row in rows] for rows in state["stretches"]]
-        self._best = [_saved_state(row) for row in state["best"]]
+        rest = BytesIO(states.tobytes())
+        self._stretches = [[_saved_state(row, rest) for row in rows] for rows in state["stretches"]]
+        self._best = [_saved_state(row, rest) for row in state["best"]]
         rank = state["best_rank"]
         self._best_rank = None if rank is None else (bool(rank[0]), int(rank[1]))
         self.goal_zone = int(state["goal_zone"])
 
 
-def _saved_state(row: Mapping[str, Any]) -> SavedState:
-    return SavedState(**{**row, "previous_actions": tuple(row["previous_actions"])})
+def _row(saved: SavedState) -> dict[str, Any]:
+    return {**asdict(saved), "state": len(saved.state)}
+
+
+def _saved_state(row: Mapping[str, Any], states: BytesIO) -> SavedState:
+    return SavedState(**{**row, "state": states.read(row["state"]), "previous_actions": tuple(row["previous_actions"])})
 
 
 class StartPolicy(Protocol):
@@ -217,6 +227,15 @@ class ReverseCurriculum:
         if len(self._successes) == self._window and is_learned:
             self._successes.clear()
             self.before_goal_m += self._step_m
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that is needed to go on after a race, JSON-able."""
+        return {"before_goal_m": self.before_goal_m, "successes": list(self._successes)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken."""
+        self.before_goal_m = state["before_goal_m"]
+        self._successes.extend(state["successes"])
 
 
 class MixedStart:
