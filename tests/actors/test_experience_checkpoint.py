@@ -16,6 +16,7 @@ from tests.experience.races import LAYOUT
 from tmrl_ray.config.replay import PrioritySettings
 from tmrl_ray.errors import CheckpointError
 from tmrl_ray.experience.chunk import ChunkFormat
+from tmrl_ray.runs.checkpoint_files import Part
 
 
 def test_a_checkpoint_brings_everything_back(tmp_path: Path):
@@ -178,3 +179,14 @@ def test_a_checkpoint_of_other_columns_is_refused(tmp_path: Path):
     other = setup_in(tmp_path, format=ChunkFormat(LAYOUT, history=2, look_ahead=5))
     with pytest.raises(CheckpointError, match="look-ahead"):
         ReplayBuffer(other, load(tmp_path))
+
+
+def test_a_checkpoint_of_another_version_is_refused_with_the_way_out(tmp_path: Path):
+    buffer = ReplayBuffer(setup_in(tmp_path))
+    Sender(buffer).send(buffer, 50)
+    part = buffer.checkpoint()
+    lose_ring(buffer)
+    former = Part({**part.values, "version": 1}, part.arrays, part.files)
+    with pytest.raises(CheckpointError, match="has version 1, this version of tmrl_ray reads 2") as refused:
+        ReplayBuffer(setup_in(tmp_path), former)
+    assert "--restart" in str(refused.value)
