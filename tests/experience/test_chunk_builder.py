@@ -170,4 +170,4 @@ def test_layouts_are_equal_when_all_that_rows_mean_is() -> None:
     assert Layout.of((64, 64)) != Layout.of((64, 48))
     assert Layout.of((64, 64)) != Layout.of(None)
     assert Layout.of(None, OBSERVATION) != Layout.of(None)
-    assert Layout.of((120, 160)).row_bytes == 19200 + 184 * 4 + 7 * 4 + 2 * 8 + 7 * 4 + 3
+    assert Layout.of((120, 160)).row_bytes == 19200 + 184 * 4 + 8 * 4 + 2 * 8 + 7 * 4 + 3
