@@ -58,6 +58,8 @@ class _Root(LazyGroup):
         "runs": "tmrl_ray.commands.runs:runs",
         "drive": "tmrl_ray.commands.drive:drive",
         "pretrain": "tmrl_ray.commands.pretrain:pretrain",
+        "experiment": "tmrl_ray.commands.experiment:experiment",
+        "analyze": "tmrl_ray.commands.analyze:analyze",
         "inject": "tmrl_ray.commands.inject:inject",
         "record": "tmrl_ray.commands.record:record",
         "dataset": "tmrl_ray.commands.dataset:dataset",

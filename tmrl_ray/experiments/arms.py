@@ -183,6 +183,9 @@ class Workshop:
 
     def _with_all_it_needs(self, arm: Arm) -> Iterator[Arm]:
         experiment = self.catalogue.experiment(arm.experiment)
+        if self.is_done(arm):
+            yield arm
+            return
         for other in dict.fromkeys([*experiment.needs.values(), *filter(None, [experiment.continues])]):
             yield from self._with_all_it_needs(self._needed(arm, other))
         yield arm
