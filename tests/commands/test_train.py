@@ -72,7 +72,7 @@ def test_what_means_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
 def test_training_says_what_it_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delitem(sys.modules, "tmrl_ray.serial", raising=False)
+    monkeypatch.delitem(sys.modules, "tmrl_ray.training", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     assert train(tmp_path, "--dry-run") == 2
     shown = capsys.readouterr().err

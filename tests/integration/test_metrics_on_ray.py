@@ -77,6 +77,7 @@ def test_the_folder_has_what_only_a_cluster_tells(told) -> None:
     rows = read_rows(path / "metrics.jsonl")
     assert {metric.short for metric in metrics_of(rows)} >= ON_RAY
     last = rows[-1].values
-    assert last["memory/spilled_bytes"] == 0
+    spilled = [row.values["memory/spilled_bytes"] for row in rows if "memory/spilled_bytes" in row.values]
+    assert spilled and spilled[-1] == 0  # a busy cluster that does not answer in time leaves it out of a row
     assert last["collector/count/racing"] + last["collector/count/waiting"] <= 1
     assert last["learner/samples"] > 0 and last["experience/rows_sampled"] > 0

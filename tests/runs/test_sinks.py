@@ -100,7 +100,7 @@ from tmrl_ray.runs.tensorboard_sink import TensorBoardSink
 folder = Path(sys.argv[1])
 recorder = Recorder([JsonLinesSink(folder / "metrics.jsonl"), TensorBoardSink(folder)])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, resource.RLIM_INFINITY))
 for step in range(100):
     written = recorder.write({"learner/loss": 1.0, "run/times": "x" * 61}, row(step, {}).clocks)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
