@@ -166,7 +166,7 @@ class RaceArchive:
             "checksum": weights.checksum,
             "maps": {result.map: asdict(result) for result in evaluation.results},
         }
-        self._write(path, weights.data)
+        self._write(path, bytes(weights.data))
         self._write(_beside(path, ".json"), (json.dumps(described, indent=1) + "\n").encode())
         for score in self.scores()[self._keep :]:
             old = self.directory / f"evaluation-{score.version:06}.safetensors"

@@ -26,13 +26,13 @@ class Weights:
 
     version: int
     """Grows with every publication of a run, from 1."""
-    data: bytes
-    """Safetensors."""
+    data: bytes | memoryview
+    """Safetensors; a view is one of memory that nobody writes to any more."""
     checksum: int
     """CRC-32 of ``data``."""
 
     @classmethod
-    def of(cls, version: int, data: bytes) -> Weights:
+    def of(cls, version: int, data: bytes | memoryview) -> Weights:
         """Return weights with the checksum of their bytes."""
         return cls(version, data, zlib.crc32(data))
 
@@ -57,7 +57,7 @@ class Weights:
         from safetensors.torch import load  # torch takes a second to import, and the store itself needs none
 
         self.check()
-        return load(self.data)
+        return load(bytes(self.data))
 
 
 class PublishReply(NamedTuple):

@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from learner.metering import LearnerMeter
@@ -199,7 +198,7 @@ class Learner:
         """Publish the weights as they are."""
         self.version += 1
         with self._meter.publishing(self.version):
-            data = save(self.update.weights())
+            data = self.update.packed_weights()
             self._ports.weights.publish(self.version, data)
         self._meter.published_bytes(len(data))
 

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from learner.flat import FlatParameters
@@ -183,6 +184,10 @@ class LearnerUpdate:
     def weights(self) -> dict[str, Tensor]:
         """Return what is needed to act: copies on the CPU, by the names of ``IQN.state_dict()``."""
         return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in self.online.state_dict().items()}
+
+    def packed_weights(self) -> bytes:
+        """Return the same as safetensors. Call it where no update is under way: nothing is copied before."""
+        return save({name: each.detach().cpu().contiguous() for name, each in self.online.state_dict().items()})
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that is needed to go on: tensors on the CPU by name, and JSON-able values."""

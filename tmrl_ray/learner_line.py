@@ -59,7 +59,9 @@ class LearnerLine:
 
     def publish(self, version: int, data: bytes) -> None:
         """See ``learner.learner.WeightSink``. While weights are on their way only the newest others wait."""
-        weights = Weights.of(version, data)
+        self._send(Weights.of(version, data))
+
+    def _send(self, weights: Weights) -> None:
         with self._lock:
             if self._publishing is not None and not self._publishing.done():
                 self._next = weights
@@ -74,7 +76,7 @@ class LearnerLine:
         with self._lock:
             weights, self._next = self._next, None
         if weights is not None:
-            self.publish(weights.version, weights.data)
+            self._send(weights)
 
 
 def _convert(answer: BufferDrawn | NeedMore) -> Future[Drawn]:

@@ -41,9 +41,12 @@ class WeightStoreShell(Shell):
     @ray.method(concurrency_group="publish")
     def publish(self, version: int, data: NDArray[np.uint8], checksum: int) -> PublishReply:
         """See ``WeightStore.publish``; calls arrive one at a time."""
-        reply = self._store.publish(Weights(version, data.tobytes(), checksum))
-        if reply.newest == version and (self._ticket is None or self._ticket.version != version):
-            self._ticket = Ticket(version, checksum, [ray.put(data)])
+        if version <= self._store.version:
+            return self._store.publish(Weights(version, data.data, checksum))
+        stored = ray.put(data)
+        # kept is what this actor owns itself: the learner's memory is let go of
+        reply = self._store.publish(Weights(version, ray.get(stored).data, checksum))
+        self._ticket = Ticket(version, checksum, [stored])
         return reply
 
     @ray.method(concurrency_group="fetch")
@@ -120,7 +123,7 @@ def redeem(ticket: Ticket | None) -> Future[Weights | None]:
 
     def unpack(data: NDArray[np.uint8]) -> Future[Weights | None]:
         weights: Future[Weights | None] = Future()
-        weights.set_result(Weights(ticket.version, data.tobytes(), ticket.checksum))
+        weights.set_result(Weights(ticket.version, data.data, ticket.checksum))
         return weights
 
     return then(fetched, unpack)

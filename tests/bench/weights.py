@@ -5,9 +5,8 @@ process, fetch them with the product's fetcher and load them into a network. Tol
 until the last of them acts with the new weights: of all publications, the median and the 95th percentile. Aim: under
 100 ms.
 
-That there are newer weights, collectors learn here through a file in shared memory, which they look at every 5 ms, as
-at decisions. In a run they learn of it by the replay buffer's next answer, 2 s later at most, and do not look before
-their next race unless ``collector.weights_at`` is ``decision``: that time comes on top, and is not measured here.
+That there are newer weights the learner's line writes up beside the ring, and collectors look there every 5 ms, a
+tenth of a decision, as with ``collector.weights_at: decision``. Else they do not look before their next race.
 """
 
 from __future__ import annotations
@@ -26,14 +25,17 @@ from ray.actor import ActorHandle
 from safetensors.torch import save
 
 from actors.remote.calls import Shell, answer, end_actor, find_actor, start_actor, wait_until_up
+from actors.remote.replay import PEER as REPLAY_PEER
+from actors.remote.replay import ReplayClient, start_replay
 from actors.remote.weights import PART, PEER, WeightClient, start_weight_store
+from actors.version_board import VersionBoard
 from actors.weight_fetcher import WeightFetcher
-from actors.weight_store import Weights
+from tests.bench.parts.buffers import FORMAT, setup_of
 from tests.bench.parts.cluster import bench_cluster
 from tmrl_ray.config.network import NetworkSettings
-from tmrl_ray.experience.memory import SHARED_MEMORY
 from tmrl_ray.iqn.network import NetworkIO, build_network
 from tmrl_ray.iqn.policy import IQNPolicy
+from tmrl_ray.learner_line import LearnerLine
 from tmrl_ray.racing.actions import ACTION_COUNT
 from tmrl_ray.racing.normalisation import normalisation_of
 from tmrl_ray.racing.observation_layout import ObservationLayout
@@ -43,7 +45,8 @@ LOOK_S = 0.005
 PAUSE_S = 0.1
 PATIENCE_S = 30.0
 STORE_BYTES = 512 * 2**20
-
+ROWS = 4096
+"""Of a ring that stays empty: the weights' version is written up beside it."""
 
 SETTINGS = NetworkSettings(quantile_embedding=64)
 """Linesight's: 6,578,333 parameters."""
@@ -58,15 +61,15 @@ def what_it_sees() -> NetworkIO:
 class Acting(Shell):
     """A collector that only fetches weights."""
 
-    def __init__(self, run: str, number: int, newest: Path) -> None:
+    def __init__(self, run: str, number: int, ring: Path) -> None:
         self._policy = IQNPolicy(SETTINGS, what_it_sees(), seed=0)
-        self._newest = np.memmap(newest, np.int64, "r", shape=(1,))
+        self._board = VersionBoard(ring)
         self._fetcher = WeightFetcher(WeightClient(find_actor(run, PART)), self._policy, number, patience_s=PATIENCE_S)
 
     def acts_at_s(self, version: int) -> float:
         """Return when it acted with a version, by the machine's monotonic clock."""
         while self._policy.version < version:
-            self._fetcher.ask(int(self._newest[0]))
+            self._fetcher.ask(self._board.newest())
             if self._fetcher.future is not None:
                 wait([self._fetcher.future], timeout=PATIENCE_S)
                 self._fetcher.poll()
@@ -75,20 +78,17 @@ class Acting(Shell):
         return time.monotonic()
 
 
-def measure(run: str, actors: Sequence[ActorHandle[Any]], newest: Path, publications: int) -> list[float]:
-    """Return for each publication the seconds until everybody acted with it."""
-    client, board = WeightClient(find_actor(run, PART)), np.memmap(newest, np.int64, "r+", shape=(1,))
+def measure(line: LearnerLine, actors: Sequence[ActorHandle[Any]], first: int, publications: int) -> list[float]:
+    """Return for each publication, the first of which has the version ``first``, the seconds until everybody acted."""
     network = build_network(SETTINGS, what_it_sees(), seed=0)
     taken = []
-    first = int(board[0]) + 1
     for version in range(first, first + publications):
         loading = [answer(partial(actor.acts_at_s.remote, version), "a collector") for actor in actors]
         time.sleep(PAUSE_S)  # until all of them look out for it
         began_s = time.monotonic()
-        # as LearnerUpdate.weights does
-        weights = {name: each.detach().contiguous().clone() for name, each in network.state_dict().items()}
-        client.publish(Weights.of(version, save(weights))).result(PATIENCE_S)
-        board[0] = version
+        # as LearnerUpdate.packed_weights does
+        data = save({name: each.detach().cpu().contiguous() for name, each in network.state_dict().items()})
+        line.publish(version, data)
         taken.append(max(each.result(PATIENCE_S) for each in loading) - began_s)
     return taken[1:]  # the first loads what has never been used
 
@@ -107,24 +107,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("collectors   median ms   p95 ms   best ms")
     with bench_cluster(object_store_bytes=STORE_BYTES) as directory:
         run = directory.name
-        newest = (SHARED_MEMORY if SHARED_MEMORY.is_dir() else directory) / f"{run}-newest"
-        store = start_weight_store(run)
+        store, buffer = start_weight_store(run), start_replay(run, setup_of(run, directory, ROWS))
         wait_until_up(store, PEER)
-        np.memmap(newest, np.int64, "w+", shape=(1,))[0] = 0
+        wait_until_up(buffer, REPLAY_PEER)
+        replay = ReplayClient(buffer)
+        line = LearnerLine(replay, WeightClient(store), FORMAT)
+        ring = line.ring().directory
         actors: list[ActorHandle[Any]] = []
+        published = 0
         try:
             for count in sorted(chosen.collectors):
                 while len(actors) < count:
                     number = len(actors)
-                    actors.append(start_actor(run, f"acting-{number}", Acting, run, number, newest))
+                    actors.append(start_actor(run, f"acting-{number}", Acting, run, number, ring))
                 for actor in actors:
                     wait_until_up(actor, "a collector", timeout_s=300.0)
-                taken = [1e3 * each for each in measure(run, actors, newest, chosen.publications)]
+                taken = [1e3 * each for each in measure(line, actors, 1 + published, chosen.publications)]
+                published += chosen.publications
                 p95 = np.quantile(taken, 0.95)
                 print(f"{count:>10} {statistics.median(taken):>11.1f} {p95:>8.1f} {min(taken):>9.1f}", flush=True)
         finally:
-            newest.unlink()
-            for actor in (*actors, store):
+            replay.remove()
+            for actor in (*actors, store, buffer):
                 end_actor(actor)
 
 

@@ -72,6 +72,7 @@ def test_what_is_rulkas_own() -> None:
     learner = config.learner
     assert parameters_of(config) == 1_051_805
     assert (learner.batch_size, learner.schedule_speed, learner.bootstrap) == (4096, 8, "double")
+    assert learner.publish_every == 128
     assert (learner.target.interval_samples, learner.target.legacy_counter_lags) == (128, True)
     assert learner.optimiser.weight_decay == 0.1
     assert learner.optimiser.learning_rate.at(24e6, speed=learner.schedule_speed) == 5e-5
@@ -82,6 +83,7 @@ def test_what_is_linesights_own() -> None:
     learner = config.learner
     assert parameters_of(config) == 6_578_333
     assert (learner.batch_size, learner.schedule_speed, learner.bootstrap) == (512, 1, "max_per_quantile")
+    assert learner.publish_every == 10
     assert (learner.target.interval_samples, learner.target.legacy_counter_lags) == (2048, False)
     assert learner.optimiser.weight_decay == 0.02
 

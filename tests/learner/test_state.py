@@ -81,7 +81,7 @@ def test_a_state_shares_no_memory_with_the_update() -> None:
 def test_weights_are_what_a_policy_loads() -> None:
     update = update_of()
     update.step(drawn(), env_steps=0)
-    weights = load(save(update.weights()))
+    weights = load(update.packed_weights())
     other = update_of(seed=5)
     other.online.load_state_dict(weights)
     assert all(torch.equal(tensor, weights[name]) for name, tensor in other.weights().items())

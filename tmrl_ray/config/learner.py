@@ -182,8 +182,9 @@ class LearnerSettings(Settings):
     """Batches of which the rows are asked for at once; each question costs a round trip to the replay buffer."""
     draw_ahead: bool = True
     """Ask for the next rows before learning from the present ones, so that nobody waits for the answer."""
-    publish_every: PositiveInt = 10
-    """Updates between two publications of weights."""
+    publish_every: PositiveInt = 20
+    """Updates between two publications of weights. At the batch size and samples per insert of the defaults that is
+    once in 320 env steps, and 3 of 18 remote calls in 1,000 env steps."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the layers; sums, the loss and the weights are float32 in any case. fp16 scales the loss."""
     compile: bool = False
