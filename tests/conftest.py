@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,11 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} is not there, set TMRL_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def actors_are_no_nicer_than_tests() -> Iterator[None]:
+    """Let actors have their share of a busy machine: Ray gives its workers niceness 15, and tests wait for them."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAY_worker_niceness", "0")
+        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from actors.remote.calls import NAMESPACE
 from tmrl_ray.cluster_access import join_cluster
 from tmrl_ray.errors import TmrlError
 
+log = logging.getLogger(__name__)
+
+STARTS = 3
+"""Of Ray, at most: the second one finds its files in memory."""
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
 
 
@@ -52,15 +57,20 @@ def started(games: int, object_store_bytes: int, **options: Any) -> Iterator[Ray
         TmrlError: it cannot be started.
     """
     own = {"resources": {"game": games}, "object_store_memory": object_store_bytes, **_QUIET}
-    try:
-        ray.init(address="local", namespace=NAMESPACE, **{**own, **options})
-    except Exception as error:  # noqa: BLE001 - Ray raises this very class where its processes are not up in 30 s
-        ray.shutdown()
-        raise TmrlError(
-            f"Ray cannot be started here: {error}",
-            hint="A machine that is busy with other things is too slow for it: try again. tmrl-ray doctor says what a "
-            "machine lacks, and train --serial needs no Ray.",
-        ) from error
+    for starts_left in reversed(range(STARTS)):
+        try:
+            ray.init(address="local", namespace=NAMESPACE, **{**own, **options})
+            break
+        except Exception as error:  # noqa: BLE001 - Ray raises this very class where its processes are not up in 30 s
+            ray.shutdown()
+            if starts_left and "timed out during startup" in str(error):
+                log.warning("Ray was not up within the 30 s that it gives itself, and is started again")
+                continue
+            raise TmrlError(
+                f"Ray cannot be started here: {error}",
+                hint="A machine that is busy with other things is too slow for it: try again. tmrl-ray doctor says "
+                "what a machine lacks, and train --serial needs no Ray.",
+            ) from error
     try:
         yield RaySession.now()
     finally:

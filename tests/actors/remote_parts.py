@@ -1,4 +1,4 @@
-"""What the actors of the tests are made of: a small cluster, small rings, collectors of toy races."""
+"""What the actors of the tests are made of: a cluster of their own, small rings, collectors of toy races."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 
 from actors.buffer_rings import BufferSetup
 from actors.collector import Collector, Turn
 from actors.collector_life import Ports
-from actors.remote.calls import NAMESPACE, ask, find_actor
+from actors.remote.calls import ask, find_actor
 from actors.remote.replay import PART as REPLAY
 from actors.remote.replay import ReplayClient
 from actors.remote.weights import PART as WEIGHTS
@@ -28,28 +27,26 @@ from tmrl_ray.config.collector import CollectorSettings
 from tmrl_ray.config.replay import ReplaySettings, WindowSettings
 from tmrl_ray.errors import PeerUnavailableError
 from tmrl_ray.racing.rollout import Decision
+from tmrl_ray.ray_session import started
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
+"""What a loaded machine may take before a test gives up."""
 
 
 @contextmanager
-def small_cluster() -> Iterator[None]:
-    """A cluster of this process, with room for four games; nothing else is touched when it ends."""
-    directory = tempfile.mkdtemp(prefix="r")  # Ray puts sockets there, whose names must be short
-    ray.init(
-        num_cpus=2,
-        resources={"game": 4},
-        object_store_memory=150_000_000,
-        include_dashboard=False,
-        namespace=NAMESPACE,
-        logging_level="error",
-        log_to_driver=False,
-        _temp_dir=directory,
-    )
+def own_cluster(games: int = 4, cpus: int = 4) -> Iterator[Path]:
+    """A cluster of this process; yields its folder, whose name is short since Ray puts sockets there.
+
+    Args:
+        games: that may be played.
+        cpus: that Ray believes in; more than there are lets more actors start, which share them.
+    """
+    directory = tempfile.mkdtemp(prefix="r")
+    options = {"num_cpus": cpus, "include_dashboard": False, "_temp_dir": directory}
     try:
-        yield
+        with started(games, 150_000_000, **options):
+            yield Path(directory)
     finally:
-        ray.shutdown()
         shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -108,10 +105,15 @@ def kill_process(actor: Any) -> int:
     return pid
 
 
-def eventually(holds: Callable[[], bool], *, within_s: float = PATIENCE_S) -> None:
-    """Wait until something holds, or fail."""
+def eventually(holds: Callable[[], object], *, within_s: float = PATIENCE_S) -> None:
+    """Wait until something holds, or fail; somebody who is away for a moment holds nothing."""
     end_s = time.monotonic() + within_s
-    while not holds():
+    while True:
+        try:
+            if holds():
+                return
+        except PeerUnavailableError:
+            pass
         assert time.monotonic() < end_s, f"not within {within_s} s"
         time.sleep(0.05)
 

@@ -26,8 +26,8 @@ from tests.actors.remote_parts import (
     kill_process,
     make_broken_collectors,
     make_collectors,
+    own_cluster,
     setup,
-    small_cluster,
 )
 from tmrl_ray.experience.ring_reader import RingReader
 
@@ -78,7 +78,7 @@ class Collecting:
 
 @pytest.fixture(scope="module")
 def collecting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collecting]:
-    with small_cluster():
+    with own_cluster():
         replay = start_replay(RUN, setup(RUN, tmp_path_factory.mktemp("run"), rows=60_013))
         store = start_weight_store(RUN)
         wait_until_up(replay, PEER)

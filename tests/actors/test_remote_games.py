@@ -20,7 +20,7 @@ from actors.remote.replay import PEER, ReplayClient, start_replay
 from actors.remote.weights import PART as WEIGHTS
 from actors.remote.weights import WeightClient, start_weight_store
 from tests.actors.fakes import FORMAT, FakeKeeper, driving
-from tests.actors.remote_parts import SlowPolicy, eventually, setup, small_cluster
+from tests.actors.remote_parts import SlowPolicy, eventually, own_cluster, setup
 from tmrl_ray.config.collector import CollectorSettings
 from tmrl_ray.errors import GameRefusedError
 
@@ -53,7 +53,7 @@ def make_collectors(run: str, member: int) -> list[Collector]:
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorPool]:
-    with small_cluster():
+    with own_cluster():
         replay: Any = start_replay(RUN, setup(RUN, tmp_path_factory.mktemp("run"), rows=60_013))
         store: Any = start_weight_store(RUN)
         wait_until_up(replay, PEER)

@@ -17,7 +17,7 @@ from actors.messages import AppendStatus
 from actors.remote.calls import ask, end_actor, wait_until_up
 from actors.remote.replay import PEER, ReplayClient, start_replay
 from tests.actors.fakes import FORMAT
-from tests.actors.remote_parts import PATIENCE_S, eventually, is_gone, kill_process, process_of, setup, small_cluster
+from tests.actors.remote_parts import PATIENCE_S, eventually, is_gone, kill_process, own_cluster, process_of, setup
 from tests.actors.saved_experience import load, store_in
 from tests.experience.races import MadeUpRaces
 from tmrl_ray.errors import ChunkError, PeerUnavailableError, TmrlError
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.ray
 
 @pytest.fixture(scope="module", autouse=True)
 def _cluster() -> Iterator[None]:
-    with small_cluster():
+    with own_cluster():
         yield
 
 

@@ -13,7 +13,7 @@ from actors.remote.replay import RingAddress
 from actors.remote.weights import PEER, WeightClient, redeem, start_weight_store
 from actors.version_board import VersionBoard
 from actors.weight_store import Weights
-from tests.actors.remote_parts import PATIENCE_S, eventually, kill_process, process_of, small_cluster
+from tests.actors.remote_parts import PATIENCE_S, eventually, kill_process, own_cluster, process_of
 from tests.experience.races import FORMAT
 from tmrl_ray.errors import DataError, PeerUnavailableError
 from tmrl_ray.learner_line import LearnerLine
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.ray
 
 @pytest.fixture(scope="module", autouse=True)
 def _cluster() -> Iterator[None]:
-    with small_cluster():
+    with own_cluster():
         yield
 
 

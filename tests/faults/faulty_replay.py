@@ -16,9 +16,10 @@ from actors.messages import AppendReply
 from actors.remote.calls import start_actor, wait_until_up
 from actors.remote.replay import CPUS, PART, PEER, ReplayClient, ReplayShell
 from actors.sender import ChunkSender
+from tests.actors.remote_parts import PATIENCE_S
 from tests.experience.races import MadeUpRaces
 from tests.experience.ring_processes import DyingRing
-from tests.faults.parts import PATIENCE_S, Trigger, die
+from tests.faults.parts import Trigger, die
 from tmrl_ray.experience.chunk import Chunk, ChunkFormat
 from tmrl_ray.experience.chunk_builder import ChunkBuilder
 from tmrl_ray.experience.ring import AppendResult

@@ -24,7 +24,7 @@ from actors.remote.weights import WeightClient, redeem, start_weight_store
 from actors.weight_store import Weights
 from actors.weight_watch import WeightWatch
 from tests.actors.fakes import FORMAT
-from tests.actors.remote_parts import kill_process, setup
+from tests.actors.remote_parts import PATIENCE_S, eventually, kill_process, own_cluster, setup
 from tests.faults.conftest import Recovery
 from tests.faults.faulty_collectors import (
     OTHER_FORMAT,
@@ -36,7 +36,6 @@ from tests.faults.faulty_collectors import (
     make_skewed,
     make_with_number_one_blocked,
 )
-from tests.faults.parts import PATIENCE_S, cluster, eventually
 from tmrl_ray.errors import ChunkError, PeerUnavailableError, RingError
 from tmrl_ray.experience.ring_reader import RingReader
 
@@ -91,7 +90,7 @@ class Collecting:
 
 @pytest.fixture(scope="module", autouse=True)
 def _cluster() -> Iterator[None]:
-    with cluster(games=GAMES):
+    with own_cluster(games=GAMES):
         yield
 
 

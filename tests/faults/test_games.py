@@ -18,11 +18,10 @@ from actors.remote.calls import end_actor, wait_until_up
 from actors.remote.collector import RayCollectors
 from actors.remote.replay import PEER, ReplayClient, start_replay
 from actors.remote.weights import start_weight_store
-from tests.actors.remote_parts import kill_process
+from tests.actors.remote_parts import PATIENCE_S, eventually, kill_process, own_cluster
 from tests.faults.conftest import Recovery
 from tests.faults.faulty_run import make_collectors
 from tests.faults.journal import Journal
-from tests.faults.parts import PATIENCE_S, cluster, eventually
 from tmrl_ray.config.collector import CollectorSettings
 from tmrl_ray.config.game import ConnectionSettings, GameSettings, LaunchSettings, Patience
 from tmrl_ray.config.network import NetworkSettings
@@ -33,7 +32,7 @@ from tmrl_ray.game.launch import free_port, simulator_launch
 from tmrl_ray.game.process import GameRecord, recorded_games
 from tmrl_ray.training import Training
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 ANSWER_S = 5.0
 """How long a game may take for an answer in these tests."""
@@ -110,7 +109,7 @@ def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("state")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("XDG_STATE_HOME", str(folder))
-        with cluster():
+        with own_cluster():
             yield folder / "tmrl_ray" / "games"
 
 
@@ -177,7 +176,7 @@ def test_row_3_nonsense_from_a_game_never_reaches_the_ring(
     fault: str, state_dir: Path, tmp_path: Path, recovery: Recovery
 ) -> None:
     """Garbage, short reads: the race is given up, the connection or game replaced; nothing of it becomes a row."""
-    seeing: dict[str, Any] = {"game": GameSettings(frame_size=(20, 16))} if fault.startswith("short") else {}
+    seeing: dict[str, Any] = {"game": GameSettings(frame_size=(44, 36))} if fault.startswith("short") else {}
     playing = Playing(
         f"garbage-{fault.partition('@')[0]}", tmp_path, state_dir, config_of("--fault", fault).replace(**seeing)
     )

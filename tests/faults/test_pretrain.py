@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -12,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 import torch
 
 from actors.registry import Announcement, Refusal
-from actors.remote.calls import NAMESPACE
 from actors.remote.registry import RegistryClient
 from learner.pretrained import Injection
+from tests.actors.remote_parts import PATIENCE_S, own_cluster
 from tests.learner.artifacts import parts_of, write
 from tests.learner.drawn import drawn, update_of
 from tests.pretrain.written_dataset import write_dataset, write_training
@@ -32,23 +30,12 @@ from tmrl_ray.runs.rundir import Start
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 EPOCHS = 30
-PATIENCE_S = 120.0
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    with tempfile.TemporaryDirectory(prefix="tmrl-ray-", dir="/tmp") as folder:
-        ray.init(
-            address="local",
-            namespace=NAMESPACE,
-            num_cpus=4,
-            include_dashboard=False,
-            object_store_memory=96 * 2**20,
-            log_to_driver=False,
-            _temp_dir=folder,
-        )
+    with own_cluster():
         yield
-        ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +69,8 @@ def kill_a_worker(storage: Path, killed: list[int]) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_a_killed_worker_costs_an_epoch_and_changes_nothing(cluster: None, config: BCConfig) -> None:
+def test_row_34_a_killed_worker_costs_an_epoch_and_changes_nothing(cluster: None, config: BCConfig) -> None:
+    """Pretrain worker SIGKILL: the job goes on from what was saved, at most one report is lost; 60 s."""
     with StageRun.open(config, Start.NEW) as alone:
         list(alone.train())
     together = config.replace(run=config.run.replace(name="together"))
@@ -112,7 +100,8 @@ def test_a_killed_worker_costs_an_epoch_and_changes_nothing(cluster: None, confi
     assert registry.newest("together", after=number).result(PATIENCE_S) is None
 
 
-def test_an_artifact_that_does_not_fit_is_refused_and_the_learner_goes_on(cluster: None, tmp_path: Path) -> None:
+def test_row_35_an_artifact_that_does_not_fit_is_refused_and_the_learner_goes_on(cluster: None, tmp_path: Path) -> None:
+    """Pretrain pushes an incompatible artifact: refused with names and shapes, the learner goes on."""
     update, batch = update_of(), drawn()
     registry, learner, stage = RegistryClient.find(), "a-run", "renamed"
     parts = parts_of(update.online, ("encoder",))

@@ -22,14 +22,22 @@ from actors.remote.collector import RayCollectors
 from actors.remote.replay import PEER, ReplayClient, start_replay
 from actors.remote.weights import start_weight_store
 from tests.actors.fakes import FORMAT
-from tests.actors.remote_parts import kill_process, make_collectors, process_of, setup
+from tests.actors.remote_parts import (
+    PATIENCE_S,
+    eventually,
+    kill_process,
+    make_collectors,
+    own_cluster,
+    process_of,
+    setup,
+)
 from tests.experience.races import MadeUpRaces
 from tests.experience.ring_processes import KILL_POINTS
 from tests.faults.conftest import Recovery
 from tests.faults.faulty_replay import DyingReplayShell, RaceSender, SlowReplayShell, start_faulty
 from tests.faults.journal import Journal
 from tests.faults.journalled_client import JournalledClient
-from tests.faults.parts import PATIENCE_S, Trigger, cluster, eventually, resident_bytes, spilled_bytes
+from tests.faults.parts import Trigger, resident_bytes, spilled_bytes
 from tmrl_ray.errors import PeerUnavailableError
 from tmrl_ray.experience.chunk_builder import ChunkBuilder
 from tmrl_ray.experience.codec import encode
@@ -43,7 +51,7 @@ ROWS = 60_013
 
 @pytest.fixture(scope="module")
 def ray_folder() -> Iterator[Path]:
-    with cluster() as folder:
+    with own_cluster() as folder:
         yield folder
 
 

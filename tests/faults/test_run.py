@@ -18,21 +18,21 @@ import pytest
 import ray
 
 from actors.collector_pool import MemberState
-from tests.actors.remote_parts import kill_process, process_of
+from tests.actors.remote_parts import kill_process, own_cluster, process_of
 from tests.faults.conftest import Recovery
 from tests.faults.faulty_run import nonsense, publishing
-from tests.faults.parts import cluster, resident_bytes
+from tests.faults.parts import resident_bytes
 from tests.faults.watched_run import Started, Watched, faults_on_demand
 from tmrl_ray.cluster import ClusterRun, ClusterStatus, connected
 from tmrl_ray.experience.ring_reader import RingReader
 from tmrl_ray.runs.rundir import Start
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
-    with cluster():
+    with own_cluster():
         yield Started(tmp_path_factory.mktemp("runs"))
 
 

@@ -15,14 +15,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.actors.remote_parts import PATIENCE_S, eventually
 from tests.faults.conftest import Recovery
-from tests.faults.parts import PATIENCE_S, eventually
 from tmrl_ray.config.loading import to_yaml
 from tmrl_ray.experience.memory import RING_PREFIX, SHARED_MEMORY
 from tmrl_ray.game.process import GameRecord, recorded_games
 from tmrl_ray.runs.run_files import RunRecord, RunStatus
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 class Command:

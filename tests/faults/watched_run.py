@@ -12,9 +12,9 @@ import pytest
 
 import tmrl_ray.cluster
 import tmrl_ray.learner_keeper
+from tests.actors.remote_parts import PATIENCE_S
 from tests.faults.faulty_run import make_collectors, make_learner
 from tests.faults.journal import Journal
-from tests.faults.parts import PATIENCE_S
 from tmrl_ray.cluster import ClusterRun, ClusterStatus
 from tmrl_ray.config.collector import CollectorSettings
 from tmrl_ray.config.evaluation import EvaluationSettings
