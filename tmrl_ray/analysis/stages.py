@@ -7,6 +7,7 @@ validated, those of training stand for them.
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,16 +81,14 @@ class StageFigures:
 
 
 def read_all(folders: Sequence[Path]) -> list[StageFigures]:
-    """Read several runs, each called by the last parts of its path that tell it from the others.
+    """Read several runs, each called by its path below the folder that holds them all; a single one by its own name.
 
     Raises:
         RunError: one of them cannot be read.
     """
-    paths = [folder.resolve().parts for folder in folders]
-    depth = 1
-    while len({path[-depth:] for path in paths}) < len(set(paths)):
-        depth += 1
-    return [StageFigures.read(folder, "/".join(path[-depth:])) for folder, path in zip(folders, paths, strict=True)]
+    paths = [folder.resolve() for folder in folders]
+    shared = Path(os.path.commonpath([path.parent for path in paths]))
+    return [StageFigures.read(path, path.relative_to(shared).as_posix()) for path in paths]
 
 
 @dataclass(frozen=True)
@@ -216,7 +215,7 @@ def _draw_bars(
             axes.hlines(copied, *ends, color="black", label="" if number else "copying the last action")
     axes.set_xticks(range(len(labels)), list(labels), rotation=45, ha="right")
     axes.set_xlabel("action" if prefix == _ACTION else "time after the picture, ms")
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, 1.03)  # what copies an action that was held is at 1
     axes.set_ylabel("accuracy, best epoch")
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize=8)
