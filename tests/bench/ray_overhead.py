@@ -93,17 +93,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.smoke:
         chosen.seconds, chosen.rounds = 40.0, 1
     rates: dict[str, list[Rates]] = {kind: [] for kind in KINDS}
+    print("                 env steps/s   updates/s   CPU s/1000 env steps   start s")
     for _ in range(chosen.rounds):
         for kind, options in KINDS.items():
             with tempfile.TemporaryDirectory() as folder:
                 rates[kind].append(train(options, Path(folder), chosen.seconds))
+            tell(kind, rates[kind][-1])
     print(f"medians of {chosen.rounds} interleaved runs of {chosen.seconds:g} s")
-    print("                 env steps/s   updates/s   CPU s/1000 env steps   start s")
     for kind, each in rates.items():
-        middle = Rates(*(statistics.median(column) for column in zip(*each, strict=True)))
-        print(
-            f"{kind:<15} {middle.env_steps:>12.1f} {middle.updates:>11.2f} {middle.cpu_s:>22.1f} {middle.start_s:>9.1f}"
-        )
+        tell(kind, Rates(*(statistics.median(column) for column in zip(*each, strict=True))))
+
+
+def tell(kind: str, rates: Rates) -> None:
+    """Print a line."""
+    print(
+        f"{kind:<15} {rates.env_steps:>12.1f} {rates.updates:>11.2f} {rates.cpu_s:>22.1f} {rates.start_s:>9.1f}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":
