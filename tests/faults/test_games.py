@@ -113,6 +113,24 @@ def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             yield folder / "tmrl_ray" / "games"
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("fault", ["garbage@700", "short_frame@700", "exit@700"])
+def test_row_3_nonsense_from_a_game_never_reaches_the_ring(
+    fault: str, state_dir: Path, tmp_path: Path, recovery: Recovery
+) -> None:
+    """Garbage, short reads: the race is given up, the connection or game replaced; nothing of it becomes a row."""
+    seeing: dict[str, Any] = {"game": GameSettings(frame_size=(44, 36))} if fault.startswith("short") else {}
+    playing = Playing(
+        f"garbage-{fault.partition('@')[0]}", tmp_path, state_dir, config_of("--fault", fault).replace(**seeing)
+    )
+    recovery.begin()
+    playing.pool.scale(1)
+    eventually(lambda: playing.drives(0, 20, losses=2), within_s=2 * PATIENCE_S)
+    recovery.end()
+    assert playing.replay.stats().malformed_chunks == 0
+    playing.close()
+
+
 @pytest.fixture(scope="module")
 def two(state_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Playing]:
     """Two collectors, each with a game, that drive."""
@@ -168,21 +186,3 @@ def test_row_4_a_killed_collector_is_replaced_and_its_game_does_not_outlive_it(
     assert [member.restarts for member in two.members()] == [1, 0]
     assert game.members() == []
     assert two.game_of(0).token != game.token
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("fault", ["garbage@700", "short_frame@700", "exit@700"])
-def test_row_3_nonsense_from_a_game_never_reaches_the_ring(
-    fault: str, state_dir: Path, tmp_path: Path, recovery: Recovery
-) -> None:
-    """Garbage, short reads: the race is given up, the connection or game replaced; nothing of it becomes a row."""
-    seeing: dict[str, Any] = {"game": GameSettings(frame_size=(44, 36))} if fault.startswith("short") else {}
-    playing = Playing(
-        f"garbage-{fault.partition('@')[0]}", tmp_path, state_dir, config_of("--fault", fault).replace(**seeing)
-    )
-    recovery.begin()
-    playing.pool.scale(1)
-    eventually(lambda: playing.drives(0, 20, losses=2), within_s=2 * PATIENCE_S)
-    recovery.end()
-    assert playing.replay.stats().malformed_chunks == 0
-    playing.close()
