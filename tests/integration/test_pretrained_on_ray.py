@@ -23,7 +23,7 @@ from tmrl_ray.runs.checkpoint import CheckpointStore, Identity
 from tmrl_ray.runs.rundir import RunDirectory, Start
 from tmrl_ray.training import Training
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 PATIENCE_S = 240.0
 
 
