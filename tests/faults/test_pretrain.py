@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,16 +55,14 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> BCConfig:
     )
 
 
-def kill_a_worker(storage: Path, killed: list[int]) -> None:
+def kill_a_worker(storage: Path, killed: list[int], over: threading.Event) -> None:
     """Wait until a worker has saved an epoch, and kill it; the folder that it saves tells who it is."""
-    end_s = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end_s:
+    while not over.wait(0.01):
         saved = sorted(storage.glob("session-*/checkpoint_[0-9]*/checkpoint-*/DONE"))
         if saved:
             killed.append(int(saved[-1].parts[-3].rpartition("_")[2]))
             os.kill(killed[0], signal.SIGKILL)
             return
-        time.sleep(0.01)
 
 
 @pytest.mark.timeout(600)
@@ -75,10 +72,12 @@ def test_row_34_a_killed_worker_costs_an_epoch_and_changes_nothing(cluster: None
         list(alone.train())
     together = config.replace(run=config.run.replace(name="together"))
     killed: list[int] = []
+    over = threading.Event()
     with StageRun.open(together, Start.NEW) as run:
-        killer = threading.Thread(target=kill_a_worker, args=(run.run.path / "ray", killed))
+        killer = threading.Thread(target=kill_a_worker, args=(run.run.path / "ray", killed, over))
         killer.start()
         told = [report.epoch for report in run.train_on_ray()]
+        over.set()
         killer.join()
         assert killed, "the job was over before a worker could be killed"
         assert told[-1] == EPOCHS
