@@ -74,7 +74,7 @@ def test_row_34_a_killed_worker_costs_an_epoch_and_changes_nothing(cluster: None
     killed: list[int] = []
     over = threading.Event()
     with StageRun.open(together, Start.NEW) as run:
-        killer = threading.Thread(target=kill_a_worker, args=(run.run.path / "ray", killed, over))
+        killer = threading.Thread(target=kill_a_worker, args=(run.run.path / "ray", killed, over), daemon=True)
         killer.start()
         told = [report.epoch for report in run.train_on_ray()]
         over.set()
