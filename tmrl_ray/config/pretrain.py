@@ -36,7 +36,8 @@ class JobSettings(Settings):
     """How a stage runs as a Ray Train job."""
 
     workers: PositiveInt = 1
-    """Processes that share each batch; the result does not depend on how many there are."""
+    """Processes that share each batch. The result does not depend on how many there are, up to rounding, where nothing
+    is drawn: augmentation, dropout and random quantiles are each process's own, and so are negatives."""
     gpus_per_worker: NonNegativeFloat = 0.0
     """Reserved for each; more than 0: it computes on a GPU."""
     cpus_per_worker: PositiveFloat = 1.0
