@@ -51,7 +51,7 @@ class RingAddress(NamedTuple):
 class ReplayShell(Shell):
     """Keeps the experience of one run; made anew after a kill, it goes on with its ring."""
 
-    def __init__(self, setup: BufferSetup, saved: Part | None, newest: FindPart | None) -> None:
+    def __init__(self, setup: BufferSetup, saved: Part | None, newest: FindPart | None = None) -> None:
         if newest is not None and is_reincarnated():
             saved = newest()  # the run has gone on since it was started
         self._buffer = ReplayBuffer(setup, saved)

@@ -151,7 +151,7 @@ class BatchShell(ReplayShell):
     """A replay actor that returns batches."""
 
     def __init__(self, setup: BufferSetup, batches: int) -> None:
-        super().__init__(setup, None, None)
+        super().__init__(setup, None)
         # a batch is valid until it has been put into the object store with the others of its call
         self._builder = BatchBuilder(RECIPE, self._buffer.ring, buffers=batches + 1)
 
