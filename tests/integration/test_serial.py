@@ -52,11 +52,11 @@ class Outcome:
         self.stats = live.buffer.stats()
 
 
-def run(config: RunConfig) -> Outcome:
+def run(config: RunConfig, start: Start = Start.NEW) -> Outcome:
     training = Training.of(config)
-    with RunDirectory.open(config.run.folder, config.run.name, config, Start.NEW) as folder:
+    with RunDirectory.open(config.run.folder, config.run.name, config, start) as folder:
         store = CheckpointStore(folder.checkpoints, Identity(folder.uuid, training.hashes))
-        with SerialRun(training, folder, store) as live:
+        with SerialRun(training, folder, store, store.load() if folder.resumed else None) as live:
             for _ in live.run():
                 pass
             return Outcome(live)
