@@ -19,6 +19,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -120,11 +121,11 @@ class StageRun:
             torch.set_num_threads(config.threads)
         loop = build_loop(config, agent, cache, device=device_of(config.device))
         run = RunDirectory.open(config.run.folder, config.run.name, config, start, command=command)
-        try:
-            return cls(config, agent, cache, loop, run)
-        except BaseException:
-            run.close()
-            raise
+        with ExitStack() as stack:
+            stack.callback(run.close)  # where the stage cannot go on from what is there
+            made = cls(config, agent, cache, loop, run)
+            stack.pop_all()
+        return made
 
     def __enter__(self) -> Self:
         return self

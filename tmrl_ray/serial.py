@@ -29,7 +29,6 @@ from typing import Literal, Self
 
 import numpy as np
 import torch
-from safetensors.torch import save
 
 from actors.collector import Collector
 from actors.collector import Turn as CollectorTurn
@@ -223,7 +222,7 @@ class SerialRun:
     def evaluate(self) -> Evaluation:
         """Drive greedy races with the weights as they are, and keep the best of all."""
         learner = self.learner
-        evaluation = self._evaluator.evaluate(Weights.of(max(learner.version, 1), save(learner.update.weights())))
+        evaluation = self._evaluator.evaluate(Weights.of(max(learner.version, 1), learner.update.packed_weights()))
         self.records.evaluation(evaluation)
         for report in evaluation.reports:
             if report.finish_time_ms is not None:
