@@ -28,6 +28,7 @@ from pretrain.batches import World
 from pretrain.loop import EpochReport, Show
 from tmrl_ray.config.pretrain import BCConfig, StageConfig, VisualConfig
 from tmrl_ray.errors import ConfigError, TmrlError
+from tmrl_ray.freed_memory import keep_freed_memory
 from tmrl_ray.runs.checkpoint import CheckpointStore, Identity, Retention
 from tmrl_ray.runs.checkpoint_files import Part
 from tmrl_ray.runs.clocks import Clocks
@@ -176,6 +177,7 @@ def _work(given: dict[str, Any]) -> None:
     context = train.get_context()
     rank = context.get_world_rank()
     torch.set_num_threads(config.threads or max(1, int(config.job.cpus_per_worker)))
+    keep_freed_memory()
     identity = Identity(task.run, task.hashes)
     agent = Agent.load(config.rl_config_path)
     world = World(rank, context.get_world_size())

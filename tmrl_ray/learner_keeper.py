@@ -34,6 +34,7 @@ from tmrl_ray.config.run import RunConfig
 from tmrl_ray.errors import ArtifactError, ConfigError, PeerUnavailableError, TmrlError
 from tmrl_ray.experience.codec import encode
 from tmrl_ray.experience.ring_reader import RingReader
+from tmrl_ray.freed_memory import keep_freed_memory
 from tmrl_ray.iqn.network import IQN
 from tmrl_ray.learner_line import LearnerLine
 from tmrl_ray.runs.checkpoint_files import Part
@@ -321,6 +322,7 @@ def make_learner(
     """
     # Where collectors compute on the same cores, more threads would only wait for each other.
     torch.set_num_threads(config.training.threads or 1)
+    keep_freed_memory()
     training, where = Training.of(config), torch.device(device)
     replay = ReplayClient(find_actor(run, REPLAY))
     address = replay.ring()

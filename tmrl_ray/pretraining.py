@@ -39,6 +39,7 @@ from tmrl_ray.config.pretrain import BCConfig, StageConfig
 from tmrl_ray.datasets.cache import RaceCache
 from tmrl_ray.datasets.cache_build import Told
 from tmrl_ray.errors import CheckpointError, NotSavedError
+from tmrl_ray.freed_memory import keep_freed_memory
 from tmrl_ray.runs.artifact import BEST, LAST, Artifact
 from tmrl_ray.runs.checkpoint import CheckpointStore, Identity, Retention
 from tmrl_ray.runs.checkpoint_files import Part
@@ -119,6 +120,7 @@ class StageRun:
         cache = open_data(config, agent, told=told)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
+        keep_freed_memory()
         loop = build_loop(config, agent, cache, device=device_of(config.device))
         run = RunDirectory.open(config.run.folder, config.run.name, config, start, command=command)
         with ExitStack() as stack:

@@ -48,6 +48,7 @@ from learner.learner import Ports as LearnerPorts
 from learner.learner import Turn as LearnerTurn
 from tmrl_ray.errors import ConfigError, NotSavedError
 from tmrl_ray.experience.codec import encode
+from tmrl_ray.freed_memory import keep_freed_memory
 from tmrl_ray.records import Records
 from tmrl_ray.runs.checkpoint import Checkpoint, CheckpointHead, CheckpointStore
 from tmrl_ray.runs.checkpoint_files import Part
@@ -99,6 +100,7 @@ class SerialRun:
         self._stack = ExitStack()
         device = device_of(config.training.device)
         torch.set_num_threads(config.training.threads or torch.get_num_threads())
+        keep_freed_memory()
         self.buffer = ReplayBuffer(training.buffer_setup(run.uuid, run.path), parts.get("experience"), clock=_no_time)
         self._stack.callback(self._let_go_of_rings)
         if self.buffer.demonstrations is not None and not self.buffer.stats().demonstration_rows:

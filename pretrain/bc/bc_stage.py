@@ -180,7 +180,7 @@ class BCStage(Stage):
         parts: Parts = {PartKey("encoder"): encoder_tensors(cloner.encoder)}
         drives = config.bc_mode == "full_policy"
         if config.use_floats and (config.save_float_head or drives):
-            parts[PartKey("float_head")] = cloner.network_tensors("float_head")
+            parts[PartKey("float_head")] = self._float_head()
         if config.use_full_iqn:
             parts |= {PartKey(part): cloner.network_tensors(part) for part in ("quantile_layer", "value_head")}
         heads = config.use_full_iqn or (config.use_actions_head and config.save_actions_head)
@@ -189,6 +189,14 @@ class BCStage(Stage):
         if drives and config.stack_mode == "concat":
             parts[PartKey("fusion")] = {f"fusion.{n}": each for n, each in cloner.encoder.fusion.state_dict().items()}
         return parts
+
+    def _float_head(self) -> dict[str, Tensor]:
+        """Return its tensors; floats that were masked throughout weigh nothing: whoever sees them drives alike."""
+        tensors = self.cloner.network_tensors("float_head")
+        if self._config.mask_previous_actions == 1:
+            first = next(name for name, tensor in tensors.items() if tensor.ndim == 2)  # (H, F), by order of layers
+            tensors[first] = tensors[first].masked_fill(self.masked, 0.0)
+        return tensors
 
     def _sample(self, batch: Batch) -> _Sample:
         """Return samples as they are learned from: in training mode shifted, mirrored and masked."""

@@ -185,6 +185,17 @@ def test_previous_actions_are_masked(share: float, in_driving: bool) -> None:
     assert masked().any() == in_driving
 
 
+def test_a_network_that_sees_previous_actions_drives_as_the_cloner_that_never_did() -> None:
+    stage = cloner_stage(**FULL, bc_mode="full_policy", mask_previous_actions=1.0).eval()
+    network = build_network(NETWORK, IO, seed=3)
+    network.load_state_dict(named(stage), strict=False)
+    pressed = FLOATS.clone()
+    pressed[:, LAYOUT.previous_actions] = 1.0
+    values = network(FRAMES, pressed, torch.full((1, 1), 0.5)).mean(dim=1)
+    for index, wanted in enumerate(values):
+        torch.testing.assert_close(stage.driving_logits(FRAMES[index : index + 1], FLOATS[index : index + 1]), wanted)
+
+
 def test_the_reference_sees_the_last_ticks_as_previous_actions() -> None:
     stage = cloner_stage(use_floats=True, legacy_previous_ticks=True)
     cache = drawn_cache(maps=2, races=1)

@@ -50,9 +50,9 @@ def status(run: str | None, address: str | None, folder: Path, as_json: bool) ->
         return
     from rich.console import Console
 
-    from tmrl_ray.commands.overview_table import overview_table
+    from tmrl_ray.commands.overview_table import OverviewTable
 
-    Console().print(overview_table(overview))
+    Console().print(OverviewTable(overview))
 
 
 @command(examples=["scale 4", "scale quickstart 1", "scale night 16 --address auto"])

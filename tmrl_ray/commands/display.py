@@ -55,11 +55,11 @@ class _Table(Display):
         self._shown_s = 0.0
 
     def show(self, overview: Overview, news: News) -> None:
-        from tmrl_ray.commands.overview_table import overview_table
+        from tmrl_ray.commands.overview_table import OverviewTable
 
         if time.monotonic() - self._shown_s >= REFRESH_S or overview.state in {"stopping", "ended"}:
             self._shown_s = time.monotonic()
-            self._live.update(overview_table(overview), refresh=True)
+            self._live.update(OverviewTable(overview), refresh=True)
 
 
 class _Lines(Display):

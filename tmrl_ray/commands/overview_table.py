@@ -1,4 +1,4 @@
-"""An overview of a run as a table for a terminal of 80 columns or more."""
+"""An overview of a run as a table that fits its terminal, from 80 columns and 24 rows on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.columns import Columns
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -17,13 +17,33 @@ if TYPE_CHECKING:
     from tmrl_ray.overview import CollectorLine, EvaluationLine, Overview, RaceLine
 
 GOOD, BAD, DIM = "green", "red", "dim"
-MOST_COLLECTORS = 8
-"""Collectors that are shown one by one, those in trouble first."""
+LENGTHS = (8, 5, 3, 2, 1)
+"""How many races, evaluations and collectors may be shown: as many of them as leave the table within the terminal."""
 
 
-def overview_table(overview: Overview) -> RenderableType:
-    """Return all that is shown of a run: two tables beside each other where there is room, else below each other."""
-    pairs = [[_evaluations(overview), _figures(overview)], [_races(overview), _collectors(overview)]]
+class OverviewTable:
+    """All that is shown of a run: two tables beside each other where there is room, else below each other."""
+
+    def __init__(self, overview: Overview) -> None:
+        self._overview = overview
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the longest table that the terminal has room for; elsewhere, as in a file, the longest of all."""
+        for length in LENGTHS:
+            table = _of_length(self._overview, length)
+            if (
+                not console.is_terminal
+                or len(console.render_lines(table, options.update(height=None))) < console.height
+            ):
+                break
+        yield table
+
+
+def _of_length(overview: Overview, length: int) -> RenderableType:
+    pairs = [
+        [_evaluations(overview, length), _figures(overview, is_short=length == LENGTHS[-1])],
+        [_races(overview, length), _collectors(overview, length)],
+    ]
     return Group(_headline(overview), *(Columns(pair, padding=(0, 2)) for pair in pairs))
 
 
@@ -71,11 +91,11 @@ def _table(*columns: tuple[str, bool]) -> Table:
     return table
 
 
-def _evaluations(overview: Overview) -> RenderableType:
+def _evaluations(overview: Overview, length: int) -> RenderableType:
     names = {name for references_s in overview.references_s.values() for name in references_s}
     against = f"vs {names.pop()}" if len(names) == 1 else ""
     table = _table(("greedy", True), ("map", False), ("finished", True), ("best", True), (against, False))
-    for line in overview.evaluations:
+    for line in overview.evaluations[-length:]:
         table.add_row(*_evaluation(line, dict(overview.references_s.get(line.map, {}))))
     if not overview.evaluations:
         table.add_row(Text("none yet", DIM), "", "", "", "")
@@ -89,9 +109,9 @@ def _evaluation(line: EvaluationLine, references_s: dict[str, float]) -> tuple[R
     return clock(60 * line.minutes), line.map, rate, f"{line.best_time_s:.2f} s", versus(line.best_time_s, references_s)
 
 
-def _races(overview: Overview) -> RenderableType:
+def _races(overview: Overview, length: int) -> RenderableType:
     table = _table(("race of", True), ("map", False), ("from", False), ("end", False), ("reached", True))
-    for race in overview.latest_races:
+    for race in overview.latest_races[-length:]:
         table.add_row(*_race(race))
     if not overview.latest_races:
         table.add_row(Text("none yet", DIM), "", "", "", "")
@@ -108,16 +128,17 @@ def _race(race: RaceLine) -> tuple[RenderableType, ...]:
     return str(race.collector), race.map, Text(start, DIM), end, f"{race.share:.0%}"
 
 
-def _figures(overview: Overview) -> RenderableType:
+def _figures(overview: Overview, *, is_short: bool) -> RenderableType:
     table = _table(("", False), ("so far", True), ("now", True))
     table.add_row("decisions", f"{overview.env_steps:,}", f"{overview.env_steps_per_s:.0f}/s")
     table.add_row("updates", f"{overview.learner_steps:,}", f"{overview.learner_steps_per_s:.1f}/s")
-    table.add_row("samples per row", _number(overview.samples_per_insert), Text(_of(overview), DIM))
-    table.add_row("experience", f"{overview.rows:,}", Text(f"of {overview.window_rows:,}", DIM))
+    if not is_short:
+        table.add_row("samples per row", _number(overview.samples_per_insert), Text(_of(overview), DIM))
+        table.add_row("experience", f"{overview.rows:,}", Text(f"of {overview.window_rows:,}", DIM))
     restarts = Text(f"{overview.learner_restarts} restarts", BAD) if overview.learner_restarts else Text()
     table.add_row("policy version", f"{overview.policy_version:,}", restarts)
     table.add_row("races finished", f"{overview.finished:,}", Text(f"of {overview.races:,}", DIM))
-    if overview.epsilon is not None:
+    if overview.epsilon is not None and not is_short:
         table.add_row("exploring", f"{overview.epsilon:.0%}", "")
     if overview.checkpoint is not None:
         age = f"{clock(overview.checkpoint_age_s or 0.0)} ago"
@@ -134,15 +155,15 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
-def _collectors(overview: Overview) -> RenderableType:
+def _collectors(overview: Overview, length: int) -> RenderableType:
     table = _table(("collector", True), ("", False), ("restarts", True), ("policy", True))
     in_order = sorted(overview.collectors, key=lambda line: (line.state == "running", line.number))
-    for line in in_order[:MOST_COLLECTORS]:
+    for line in in_order[:length]:
         table.add_row(*_collector(line))
         if line.state in {"quarantined", "backing_off"} and line.reason:
             table.add_row("", Text(line.reason[:20], DIM), "", "")
-    if len(in_order) > MOST_COLLECTORS:
-        table.add_row("", Text(f"and {len(in_order) - MOST_COLLECTORS} more", DIM), "", "")
+    if len(in_order) > length:
+        table.add_row("", Text(f"and {len(in_order) - length} more", DIM), "", "")
     return table
 
 
