@@ -12,7 +12,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # Train an agent on this machine until it drives well, then let it race and film it. An older run is kept.
 quickstart: $(TRAIN)
 	$(BIN)/tmrl-ray train -c configs/quickstart.yaml --restart
-	$(BIN)/tmrl-ray eval quickstart --weights best --video out/quickstart.mp4
+	$(BIN)/tmrl-ray eval quickstart --weights best --races 2 --video out/quickstart.mp4
 
 # What must pass before a change is merged.
 test: lint

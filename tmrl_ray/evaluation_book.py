@@ -48,6 +48,11 @@ class EvaluationBook:
             values |= _bounds(result)
         return values
 
+    @property
+    def first_finish_minutes(self) -> float | None:
+        """Minutes of training to the first finished greedy race on any map; None: there was none yet."""
+        return min(self._first_finish_s.values()) / 60 if self._first_finish_s else None
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state, JSON-able."""
         return {

@@ -142,7 +142,7 @@ class Overview:
     references_s: Mapping[str, Mapping[str, float]]
     """By map and by what they are called."""
     first_finish_minutes: float | None
-    """Minutes of training to the first finished greedy race of the session; None: there was none yet."""
+    """Minutes of training to the first finished greedy race; None: there was none yet."""
     collectors: tuple[CollectorLine, ...]
     latest_races: tuple[RaceLine, ...]
     evaluations: tuple[EvaluationLine, ...]
@@ -170,7 +170,6 @@ class Watch:
         self._races: deque[RaceReport] = deque(maxlen=RACES)
         self._evaluations: deque[EvaluationLine] = deque(maxlen=EVALUATIONS)
         self._driven = self._finished = 0
-        self._first_finish: float | None = None
         self._saved: tuple[str, float] | None = None
 
     def take(self, news: News, live: Live) -> None:
@@ -220,7 +219,7 @@ class Watch:
             finished=self._finished,
             best_times_s=live.records.races.best_times_s(),
             references_s=live.training.references_s,
-            first_finish_minutes=self._first_finish,
+            first_finish_minutes=live.records.evaluations.first_finish_minutes,
             collectors=tuple(_collector(member) for member in live.members()),
             latest_races=tuple(_race(race) for race in self._races),
             evaluations=tuple(self._evaluations),
@@ -230,8 +229,6 @@ class Watch:
 
     def _evaluate(self, evaluation: Evaluation, minutes: float) -> None:
         for result in evaluation.results:
-            if result.finished and self._first_finish is None:
-                self._first_finish = minutes
             self._evaluations.append(
                 EvaluationLine(
                     minutes=minutes,

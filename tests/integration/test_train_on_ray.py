@@ -1,4 +1,4 @@
-"""``tmrl-ray train`` on a cluster of its own, reached by the other commands: a tiny run from start to resume."""
+"""``tmrl-ray train`` on a cluster of its own, reached by the other commands, then resumed on one that it joins."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.head_node import head_node
 from tests.integration.test_serial import QUICKSTART, TINY
 from tmrl_ray.config.loading import load_config
 from tmrl_ray.runs.run_files import RunStatus
@@ -57,9 +58,9 @@ class Commands:
                 return shown
             assert time.monotonic() < end_s, f"not within {PATIENCE_S} s: {shown} {asked.stderr}"
 
-    def train(self, *words: str) -> subprocess.Popen[str]:
+    def train(self, *words: str, **variables: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "tmrl_ray.cli", "train", *words]
-        return subprocess.Popen(command, env=self._environment, stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(command, env={**self._environment, **variables}, stdout=subprocess.PIPE, text=True)
 
     def clean_up(self) -> None:
         shutil.rmtree(self._directory, ignore_errors=True)
@@ -99,7 +100,7 @@ def test_a_run_is_watched_ordered_about_stopped_and_resumed(commands: Commands) 
         assert "checkpoint-000001" in commands.say("checkpoint")
         greedy = json.loads(commands.say("eval", "--races", "1", "--json"))
         assert greedy["maps"][0]["races"] == 1
-        commands.say("stop")
+        go_on = commands.say("stop").splitlines()[-1]
         shown, _ = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
@@ -110,9 +111,15 @@ def test_a_run_is_watched_ordered_about_stopped_and_resumed(commands: Commands) 
     assert stopped.ended == "stopped"
     config = commands.folder / "tiny" / "config.yaml"
     assert load_config(config).replay.samples_per_insert == 3
-    again = commands.train("-c", str(config), "--resume", f"training.env_steps={stopped.clocks.env_steps + 300}")
-    again.communicate(timeout=2 * PATIENCE_S)
+    words = go_on.removeprefix("go on: tmrl-ray train ").split()
+    assert words == ["-c", str(config), "--resume"]
+    with head_node("--num-cpus=2", '--resources={"game": 2}') as head:
+        joins = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head.token}
+        more = f"training.env_steps={stopped.clocks.env_steps + 300}"
+        again = commands.train(*words, more, "--address", head.address, **joins)
+        told, _ = again.communicate(timeout=2 * PATIENCE_S)
     assert again.returncode == 0
+    assert str(head.logs) in told, "it ran on another cluster"
     resumed = RunStatus.read(commands.folder / "tiny")
     assert resumed.ended == "finished"
     assert resumed.clocks.env_steps >= stopped.clocks.env_steps + 300

@@ -101,7 +101,6 @@ _SETTINGS = "\n".join(f"  {key:<26}{meaning}" for key, meaning in LIVE.items())
 @folder_option
 def set_live(words: tuple[str, ...], address: str | None, folder: Path) -> None:
     """Change settings of a run under way."""
-    """Change settings of a run under way."""
     name = None if "=" in words[0] else words[0]
     assignments = words if name is None else words[1:]
     if not assignments or not all("=" in each for each in assignments):
@@ -129,10 +128,12 @@ def stop(run: str | None, address: str | None, folder: Path) -> None:
 
     Returns when it has ended, or at once where its folder is not on this machine.
     """
+    from tmrl_ray.runs.rundir import resume_command
+
     name = _order(folder, run, address, "stop")
     if address is None:
         _wait_for_end(folder, name)
-    click.echo(f"{name}: {'is stopping' if address else 'stopped'}; go on with tmrl-ray train --resume")
+    click.echo(f"{name}: {'is stopping' if address else 'stopped'}\ngo on: {resume_command(folder / name)}")
 
 
 def _order(folder: Path, run: str | None, address: str | None, what: str, **values: Any) -> str:

@@ -142,7 +142,7 @@ def _film(training: Training, archive: RaceArchive, video: Path) -> None:
     kept.write_bytes(inputs.read_bytes())
     settings = FilmSettings(size=(480, 360))
     film_race(inputs, load_track(track), video, settings=settings, tuning=load_tuning(config.simulator.tuning))
-    click.echo(f"video:    {video}\npictures: {video.with_suffix('.png')}\ninputs:   {kept}")
+    note(f"video:    {video}\npictures: {video.with_suffix('.png')}\ninputs:   {kept}")
 
 
 def _report(run: str, evaluation: Evaluation) -> dict[str, Any]:

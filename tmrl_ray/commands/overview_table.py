@@ -85,7 +85,9 @@ def _extent(overview: Overview) -> tuple[float, float | None, str]:
 
 
 def _table(*columns: tuple[str, bool]) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", min_width=36)
+    table = Table(
+        box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False, header_style="bold", min_width=36
+    )
     for name, is_number in columns:
         table.add_column(name, justify="right" if is_number else "left", no_wrap=True)
     return table

@@ -97,7 +97,10 @@ def _train(training: Training, address: str | None, start: str, checkpoint: str 
             run.checkpoints, Identity(run.uuid, training.hashes), retention=Retention(config.training.keep_checkpoints)
         )
         saved = store.load(checkpoint) if run.resumed and (checkpoint or store.names()) else None
-        click.echo(f"run:         {run.path}{', resumed' if run.resumed else ''}")
+        resumed = ", resumed" if run.resumed else ""
+        if run.resumed and saved is None:
+            resumed += "; it has no checkpoint yet, so that its networks begin anew"
+        click.echo(f"run:         {run.path}{resumed}")
         click.echo(f"TensorBoard: tensorboard --logdir {config.run.folder}")
         if serial:
             _in_one_process(training, run, store, saved)
