@@ -42,7 +42,8 @@ def newest_weights(run: Path, training: Training) -> Weights:
         RunError: it has no checkpoint yet.
         CheckpointError: it is damaged.
     """
-    store = CheckpointStore(run / "checkpoints", Identity(RunRecord.read(run).uuid, training.hashes))
+    identity = Identity(RunRecord.read(run).uuid, training.hashes)
+    store = CheckpointStore(run / "checkpoints", identity, writes=False)  # the run may be about to write one
     if not store.names():
         raise RunError(
             f"the run {run.name} has neither an evaluation nor a checkpoint yet",

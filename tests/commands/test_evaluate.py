@@ -36,6 +36,13 @@ def test_weights_of_either_kind_drive(folder: Path, which: str, capsys: pytest.C
     assert "loop: 0 of 1 finished" in capsys.readouterr().out
 
 
+def test_a_checkpoint_that_a_run_writes_meanwhile_is_left_alone(folder: Path) -> None:
+    written = folder / "quickstart" / "checkpoints" / ".partial-checkpoint-000099"
+    written.mkdir()
+    assert evaluate(folder, "--weights", "newest", "--races", "1") == 0
+    assert written.is_dir()
+
+
 def test_without_a_finish_there_is_nothing_to_film(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
