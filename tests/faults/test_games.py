@@ -114,7 +114,7 @@ def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("fault", ["garbage@700", "short_frame@700", "exit@700"])
+@pytest.mark.parametrize("fault", ["garbage@700", "short_frame@700", "no_number@700", "exit@700"])
 def test_row_3_nonsense_from_a_game_never_reaches_the_ring(
     fault: str, state_dir: Path, tmp_path: Path, recovery: Recovery
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +13,7 @@ import pytest
 from tests.simulator.flat_track import find_track
 from tests.simulator.minimal_client import MinimalClient
 from tmrl_ray.errors import InvalidInputError
+from tmrl_ray.game.sim_state import SimState
 from tmrl_ray.simulator.faults import Fault, FaultKind, garbage, parse_fault
 from tmrl_ray.simulator.server import EXIT_STATUS, GameServer, ServerSettings, serve
 
@@ -81,6 +84,18 @@ def test_a_short_picture_stops_in_the_middle(serve_game: Serve):
         client.send(17, 7, 5, 1)
         assert len(client.read((4 + 7 * 5 * 4) // 2)) == 72
         assert client.is_silent(0.3)
+
+
+def test_a_state_without_a_number_is_sent_once(serve_game: Serve):
+    with faulty(serve_game, FaultKind.NO_NUMBER) as client:
+        assert client.call() == (1, AT_MS)
+        heights = []
+        for _ in range(2):
+            client.send(9)
+            (length,) = struct.unpack("<i", client.read(4))
+            heights.append(SimState(client.read(length)).position[1])
+        assert math.isnan(heights[0])
+        assert math.isfinite(heights[1])
 
 
 def test_a_game_that_exits_takes_its_process_with_it():

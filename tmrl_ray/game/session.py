@@ -353,9 +353,12 @@ class SocketGame:
 
     def _read_state(self) -> SimState:
         try:
-            return SimState.adopt(self._client.read_state())
+            state = SimState.adopt(self._client.read_state())
         except StateError as error:
             raise GameProtocolError(f"the game on {self._client.address} sent no state in a race: {error}") from error
+        if not state.is_credible:
+            raise GameProtocolError(f"the game on {self._client.address} sent a state of no car: {state}")
+        return state
 
     def _moment(self, state: SimState, bgra: NDArray[np.uint8] | None, time_ms: int | None) -> Moment:
         self._clock_ms = state.race_time if time_ms is None else time_ms

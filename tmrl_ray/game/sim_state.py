@@ -29,6 +29,16 @@ def _wheels(index: int) -> slice:
 
 _ROTATION = _dyna(at.DYNA_ROTATION, 9)
 _MATERIALS = _wheels(at.WHEEL_MATERIAL)
+_MOVING = np.r_[
+    _dyna(at.DYNA_ROTATION, 9),
+    _dyna(at.DYNA_POSITION, 3),
+    _dyna(at.DYNA_VELOCITY, 3),
+    _dyna(at.DYNA_SPIN, 3),
+    _wheels(at.WHEEL_ABSORB),
+    at.ENGINE_RPM,
+]
+_LARGEST = 1e6
+"""Of these numbers in metres, m/s, rad/s and 1/min: no track is as large, and no engine as fast."""
 _LOW_16_BITS = np.int32(0xFFFF)  # the game keeps flags in the upper half
 
 
@@ -219,6 +229,11 @@ class SimState:
     def __repr__(self) -> str:
         x, y, z = self.position
         return f"SimState(race_time={self.race_time}, position=({x:.2f}, {y:.2f}, {z:.2f}), bytes={len(self)})"
+
+    @property
+    def is_credible(self) -> bool:
+        """Whether where the car is and how it moves are numbers that a car can have: finite, and not huge."""
+        return bool(np.abs(self._floats[_MOVING]).max() < _LARGEST)
 
     @property
     def floats(self) -> Floats:

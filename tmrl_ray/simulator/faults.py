@@ -6,10 +6,12 @@ A fault is written ``KIND@RACE_TIME_MS``, for slow games also ``slow@RACE_TIME_M
 from __future__ import annotations
 
 import random
+import struct
 from dataclasses import dataclass
 from enum import StrEnum
 
 from tmrl_ray.errors import InvalidInputError
+from tmrl_ray.game.state_layout import CURRENT_STATE, DYNA_POSITION
 
 GARBAGE_BYTES = 64
 _GARBAGE_SEED = 20_031
@@ -27,6 +29,8 @@ class FaultKind(StrEnum):
     """One call is made of random bytes."""
     SHORT_FRAME = "short_frame"
     """Half of the next picture is sent, then nothing."""
+    NO_NUMBER = "no_number"
+    """A state is sent in which the car stands nowhere: its place is no number."""
     EXIT = "exit"
     """The game ends, and its process with it."""
 
@@ -64,6 +68,12 @@ def parse_fault(text: str) -> Fault:
     if fault.delay_ms < 0:
         raise InvalidInputError(f"{text!r} is no fault: a delay cannot be negative")
     return fault
+
+
+def without_number(state: bytes) -> bytes:
+    """Return a state whose car has no height."""
+    height = 4 * (CURRENT_STATE + DYNA_POSITION + 1)
+    return state[:height] + struct.pack("<f", float("nan")) + state[height + 4 :]
 
 
 def garbage() -> bytes:

@@ -35,7 +35,7 @@ from tmrl_ray.game.protocol import (
     encode,
 )
 from tmrl_ray.simulator.connection import HALF_MESSAGE_S, ClientLeft, ClientTalksNonsense, Connection
-from tmrl_ray.simulator.faults import Fault, FaultKind, GameExit, garbage
+from tmrl_ray.simulator.faults import Fault, FaultKind, GameExit, garbage, without_number
 from tmrl_ray.simulator.instance import SimulatedGame
 from tmrl_ray.simulator.race import Race
 
@@ -200,7 +200,7 @@ class Session:
         plain: dict[MessageType, Callable[..., None]] = {
             MessageType.SET_SPEED: self._set_speed,
             MessageType.REWIND_TO_CURRENT_STATE: lambda: None,
-            MessageType.GET_SIMULATION_STATE: lambda: self._reply_block(self._game.state()),
+            MessageType.GET_SIMULATION_STATE: self._reply_state,
             MessageType.SET_INPUT_STATE: self._set_inputs,
             MessageType.GIVE_UP: self._game.give_up,
             MessageType.PREVENT_SIMULATION_FINISH: self._prevent_finish,
@@ -246,6 +246,10 @@ class Session:
 
     def _reply_block(self, data: bytes) -> None:
         self._connection.send(INT32.pack(len(data)) + data)
+
+    def _reply_state(self) -> None:
+        state = self._game.state()
+        self._reply_block(without_number(state) if self._take_fault(FaultKind.NO_NUMBER) else state)
 
     def _set_speed(self, speed: float) -> None:
         if not math.isfinite(speed) or speed < 0:

@@ -48,7 +48,7 @@ def serve(
     """Serve simulated games that speak the plugin's protocol.
 
     Prints one line, "ready" and the ports, when all games accept clients, and serves until it is interrupted. Kinds of
-    faults: hang, slow, garbage, short_frame and exit, each with the race time at which it strikes.
+    faults: hang, slow, garbage, short_frame, no_number and exit, each with the race time at which it strikes.
     """
     from tmrl_ray.service import compile_kernels, load_tuning
     from tmrl_ray.simulator.faults import parse_fault
