@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from pretrain.batches import ALONE, BatchSource, World
 from pretrain.bc.bc_stage import BCStage, Driving
 from pretrain.encoder import load_encoder
 from pretrain.loop import StageLoop
+from pretrain.probes import QUANTITIES
 from pretrain.stage import Stage
 from pretrain.visual.visual_stage import VisualStage
 from tmrl_ray.config.dataset import CacheSettings
@@ -26,8 +27,7 @@ from tmrl_ray.config.loading import load_config
 from tmrl_ray.config.pretrain import BCConfig, StageConfig
 from tmrl_ray.config.run import RunConfig
 from tmrl_ray.datasets.cache import RaceCache
-from tmrl_ray.datasets.cache_build import Told, prepare_cache
-from tmrl_ray.datasets.folder import find_races, read_race
+from tmrl_ray.datasets.cache_build import Told, cache_name, prepare_cache
 from tmrl_ray.errors import ArtifactError, ConfigError, InvalidInputError
 from tmrl_ray.iqn.network import NetworkIO
 from tmrl_ray.racing.actions import ACTION_COUNT
@@ -83,32 +83,39 @@ def open_data(config: StageConfig, agent: Agent, *, told: Told | None = None) ->
         DatasetError: there is none, it cannot be used, or does not fit into memory.
         NotSavedError: the decoded dataset could not be written.
     """
-    floats = isinstance(config, BCConfig) and config.use_floats
-    if not floats:  # they tell the truth to the probes, where the races know it
-        floats = read_race(find_races(config.data_dir)[0]).states is not None
     settings = CacheSettings(
         frame_size=agent.frame_size,
-        floats=floats,
+        may_lack=_spared(config),
         observation=agent.config.observation,
         decision_period_ms=agent.config.game.decision_period_ms,
+        finished_only=config.finished_only,
     )
-    directory = config.preprocess_cache_dir or config.run.folder / "cache" / config.data_dir.resolve().name
-    return prepare_cache(
+    caches = config.preprocess_cache_dir or config.run.folder / "cache"
+    cache = prepare_cache(
         config.data_dir,
-        directory,
+        caches / cache_name(config.data_dir, settings),
         settings,
         workers=config.cache_build_workers,
         in_ram=config.cache_load_in_ram,
         told=told,
     )
+    if np.isnan(cache.floats[:, :1]).all():
+        log.warning("no race gives floats: the probes of %s are left out", ", ".join(QUANTITIES))
+    return cache
+
+
+def _spared(config: StageConfig) -> tuple[Literal["floats", "actions"], ...]:
+    """Return what a stage can do without: probes measure by it where a race gives it."""
+    if isinstance(config, BCConfig):
+        return () if config.use_floats else ("floats",)
+    return ("floats",) if config.needs_actions else ("floats", "actions")
 
 
 def check_data(cache: RaceCache, config: StageConfig, agent: Agent) -> None:
     """Raise unless a stage can learn from a dataset.
 
     Raises:
-        InvalidInputError: its pictures have another size, it has not the floats that are seen, or races of another
-            frame rate than others.
+        InvalidInputError: its pictures have another size, or it has not the floats that are seen.
     """
     height, width = cache.frames.shape[1:]
     if (width, height) != agent.frame_size:
@@ -122,27 +129,47 @@ def check_data(cache: RaceCache, config: StageConfig, agent: Agent) -> None:
             f"use_floats: the dataset has {cache.floats.shape[1]} floats, the training sees {agent.layout.size}",
             hint="Record the races with that observation, or set use_floats: false.",
         )
-    chosen = range(len(cache.races)) if config.track_ids is None else cache.races_on(config.track_ids)
-    if len(intervals := {cache.races[number].interval_ms for number in chosen}) > 1:
+
+
+def interval_of(cache: RaceCache, config: StageConfig) -> int:
+    """Return the milliseconds between two pictures of the races that a stage learns from and is measured on.
+
+    Raises:
+        InvalidInputError: they are of several frame rates, or there are none on a map.
+    """
+    maps = cache.maps if config.track_ids is None else config.track_ids
+    chosen = cache.races_on({*maps, *(config.val_track_ids or ())})
+    first, *others = sorted({cache.races[number].interval_ms for number in chosen})
+    if others:
         raise InvalidInputError(
-            f"the dataset has pictures every {', '.join(f'{each} ms' for each in sorted(intervals))}: a stage learns "
+            f"the dataset has pictures every {', '.join(f'{each} ms' for each in (first, *others))}: a stage learns "
             "from one frame rate",
-            hint="Choose maps of one frame rate by track_ids, or record the races anew.",
+            hint="Choose maps of one frame rate by track_ids and val_track_ids, or record the races anew.",
         )
+    return first
 
 
 def build_stage(config: StageConfig, agent: Agent, *, interval_ms: int) -> Stage:
-    """Return a new stage, with the weights that the settings name to start from.
+    """Return a new stage, with weights that its seed gives.
 
     Raises:
         ConfigError: settings do not fit together.
-        ArtifactError: the weights cannot be read, or do not fit.
     """
     network, io = agent.config.network, agent.io
     if not isinstance(config, BCConfig):
         return VisualStage(config, network, io, interval_ms=interval_ms)
     driving = Driving(agent.layout, agent.config.game.decision_period_ms)
-    stage = BCStage(config, network, io, driving, interval_ms=interval_ms)
+    return BCStage(config, network, io, driving, interval_ms=interval_ms)
+
+
+def load_initial_weights(stage: Stage, config: StageConfig) -> None:
+    """Give a stage the weights that its settings name to start from.
+
+    Raises:
+        ArtifactError: they cannot be read, or do not fit.
+    """
+    if not (isinstance(stage, BCStage) and isinstance(config, BCConfig)):
+        return
     if config.encoder_init_path is not None:
         artifact = open_artifact(config.encoder_init_path)
         source, parts = str(config.encoder_init_path), _tensors(artifact)
@@ -153,20 +180,18 @@ def build_stage(config: StageConfig, agent: Agent, *, interval_ms: int) -> Stage
     if config.bc_resume_run_dir is not None:
         artifact = open_artifact(config.bc_resume_run_dir)
         stage.cloner.load_parts(_tensors(artifact), str(config.bc_resume_run_dir))
-    return stage
 
 
 def build_loop(
     config: StageConfig, agent: Agent, cache: RaceCache, *, device: torch.device, world: World = ALONE
 ) -> StageLoop:
-    """Return the loop that trains a stage from the beginning.
+    """Return the loop that trains a stage, at its beginning: without the weights that the settings name to start from.
 
     Raises:
         InvalidInputError: settings and dataset do not fit together.
-        ArtifactError: the weights that it starts from do not fit.
     """
     check_data(cache, config, agent)
-    stage = build_stage(config, agent, interval_ms=cache.races[0].interval_ms)
+    stage = build_stage(config, agent, interval_ms=interval_of(cache, config))
     data = BatchSource(cache, config, stage.wanted, world=world, pinned=device.type == "cuda")
     if isinstance(stage, BCStage):
         stage.take_prior(data)
@@ -192,6 +217,8 @@ def artifact_of(loop: StageLoop, config: StageConfig, agent: Agent, cache: RaceC
         observation=agent.layout.hash if floats else None,
         decision_period_ms=agent.config.game.decision_period_ms if floats else None,
         data_fingerprint=cache.key or None,
+        n_train=len(loop.data.train_rows),
+        n_val=len(loop.data.val_rows),
         seed=config.seed,
         epochs_trained=loop.epoch,
         epoch=epoch,

@@ -114,7 +114,7 @@ class BatchSource:
         pinned: keep tensors in pinned memory, to copy them to a GPU while it computes.
 
     Raises:
-        InvalidInputError: there are no samples to train with.
+        InvalidInputError: there are no samples to train with, or fewer than the workers need.
     """
 
     def __init__(
@@ -147,6 +147,11 @@ class BatchSource:
                 f"batches of {settings.batch_size} of {len(self.train_rows)} samples are too few for "
                 f"{world.size} workers",
                 hint="Use fewer workers, job.workers, or larger batches: at least 4 samples for each worker.",
+            )
+        if 0 < len(self.val_rows) < world.size:
+            raise InvalidInputError(
+                f"{len(self.val_rows)} samples to measure on are too few for {world.size} workers",
+                hint="Use fewer workers, job.workers, or measure on more maps, val_track_ids or val_fraction.",
             )
         if not len(self.train_rows):
             raise InvalidInputError(

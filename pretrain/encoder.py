@@ -78,8 +78,7 @@ class StackEncoder(nn.Module):
         frames = 1 if self._concat or self._last_only else settings.n_stack
         self.features = features_of(encoder, frames=frames, width=width, height=height)
         """D."""
-        if self._concat:
-            self.fusion = nn.Linear(settings.n_stack * self.features, self.features)
+        self.fusion = nn.Linear(settings.n_stack * self.features, self.features) if self._concat else None
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return the features (B, D) of pictures (B, C, H, W) uint8."""
@@ -89,12 +88,17 @@ class StackEncoder(nn.Module):
         """Return the features (B, D) of normalised pixels (B, C, H, W)."""
         if self._last_only:
             pixels = pixels[:, -1:]
-        if not self._concat:
+        if self.fusion is None:
             features: Tensor = self.encoder(pixels)
             return features
         each: Tensor = self.encoder(pixels.flatten(0, 1).unsqueeze(1))
         joined: Tensor = self.fusion(each.reshape(len(pixels), -1))
         return joined
+
+    @property
+    def fusion_tensors(self) -> dict[str, Tensor]:
+        """The weights of the layer that joins the features of several pictures; empty: there is none."""
+        return {} if self.fusion is None else {f"fusion.{n}": each for n, each in self.fusion.state_dict().items()}
 
 
 def load_encoder(encoder: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:

@@ -11,7 +11,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -23,7 +23,7 @@ from ray.train.torch import TorchTrainer, get_device
 from ray.train.v2.api.exceptions import TrainingFailedError
 from ray.util.queue import Empty, Queue
 
-from pretrain.assembly import Agent, build_loop, open_data
+from pretrain.assembly import Agent, build_loop, load_initial_weights, open_data
 from pretrain.batches import World
 from pretrain.loop import EpochReport, Show
 from tmrl_ray.config.pretrain import BCConfig, StageConfig, VisualConfig
@@ -74,7 +74,7 @@ class Job:
                     hint="Use fewer job.workers, or reserve less with job.cpus_per_worker and job.gpus_per_worker.",
                 )
 
-    def run(self, start: Parts | None, show: Show | None = None) -> Iterator[EpochReport]:
+    def run(self, start: Parts | None, show: Show | None = None) -> Generator[EpochReport, None, None]:
         """Train on the cluster that this process is connected to, and yield how each epoch went.
 
         An epoch that was trained again after a worker died is told again. When it is over, ``state`` has what came
@@ -184,6 +184,8 @@ def _work(given: dict[str, Any]) -> None:
     loop = build_loop(config, agent, open_data(config, agent), device=get_device(), world=world)
     if (parts := _newest(task, identity)) is not None:
         loop.load_state(parts)
+    else:
+        load_initial_weights(loop.stage, config)
     show = _throttled(messages) if rank == 0 else None
     for report in loop.run(show):
         told = {name: value for name, value in report.figures.items() if value is not None}

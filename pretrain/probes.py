@@ -2,8 +2,7 @@
 
 Speed, lateral offset, heading error and the turn of the road ahead by ridge regression; the expert's action by its
 nearest neighbours; the picture itself by ridge regression from features to pixels, as a sheet of pictures. Fitted on
-training maps, measured on the others; the same is done with raw pixels and with an untrained encoder by whoever wants
-to compare.
+training maps, measured on the others. What an encoder has learned is what it tells more than an untrained one.
 
 Shape letters: N samples, D features, Q quantities, H W pixels, F floats.
 """
@@ -60,6 +59,15 @@ class ProbeResult:
             "knn_action_acc": self.action_accuracy,
             "majority_action_acc": self.majority_accuracy,
             "r2_pixels": self.pixel_r2,
+        }
+
+    def gains_over(self, other: ProbeResult) -> dict[str, float | None]:
+        """Return by how much more these features tell than others, by name; not of the baseline, which needs none."""
+        mine, theirs = self.figures(), other.figures()
+        return {
+            name: None if value is None or (base := theirs[name]) is None else value - base
+            for name, value in mine.items()
+            if name != "majority_action_acc"
         }
 
 

@@ -74,6 +74,19 @@ class StageRecords:
             self._sink.write(Row(Clocks(epoch, 0, hours), time.time(), metrics_of(figures)))
         self._told = max(self._told, len(history))
 
+    def write_probes(
+        self, figures: Mapping[str, float | None], gains: Mapping[str, float | None], *, epoch: int
+    ) -> None:
+        """Write what the probes of the best encoder tell to TensorBoard, and how much more than those of a new one.
+
+        Raises:
+            OSError: the files cannot be written.
+        """
+        named = {METRICS.name("pretrain/probe/{probe}", probe=name): value for name, value in figures.items()}
+        named |= {METRICS.name("pretrain/probe_gain/{probe}", probe=name): value for name, value in gains.items()}
+        values: dict[str, Value] = {name: value for name, value in named.items() if value is not None}
+        self._sink.write(Row(Clocks(epoch), time.time(), values))
+
     def write_races(self, results: Sequence[MapRaces], *, epoch: int) -> None:
         """Write what became of races in closed loop to TensorBoard.
 

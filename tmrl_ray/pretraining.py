@@ -18,8 +18,8 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -27,13 +27,22 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from pretrain.assembly import Agent, artifact_of, build_loop, open_data
+from pretrain.assembly import (
+    Agent,
+    artifact_of,
+    build_loop,
+    build_stage,
+    interval_of,
+    load_initial_weights,
+    open_data,
+)
 from pretrain.bc.bc_stage import BCStage
 from pretrain.bc.closed_loop import MapRaces, drive
 from pretrain.encoder import StackEncoder, to_bytes
 from pretrain.loop import EpochReport, Show, StageLoop
 from pretrain.probes import Probe, probe, save_sheet
 from pretrain.records import StageRecords, draw_bars, draw_confusion, draw_curves
+from pretrain.stage import Stage
 from pretrain.visual.visual_stage import VisualStage
 from tmrl_ray.config.pretrain import BCConfig, StageConfig
 from tmrl_ray.datasets.cache import RaceCache
@@ -71,6 +80,8 @@ class StageResult:
     """Of the best and of the last epoch."""
     probes: dict[str, float | None]
     """Of the best encoder."""
+    probe_gains: dict[str, float | None]
+    """By how much more it tells than an encoder of the same seed that learned nothing."""
     races: dict[str, list[MapRaces]]
     """In closed loop, by artifact."""
     plots: list[Path]
@@ -122,6 +133,8 @@ class StageRun:
             torch.set_num_threads(config.threads)
         keep_freed_memory()
         loop = build_loop(config, agent, cache, device=device_of(config.device))
+        if start is not Start.RESUME:  # what does not fit is refused before there is a folder
+            load_initial_weights(loop.stage, config)
         run = RunDirectory.open(config.run.folder, config.run.name, config, start, command=command)
         with ExitStack() as stack:
             stack.callback(run.close)  # where the stage cannot go on from what is there
@@ -135,7 +148,7 @@ class StageRun:
     def __exit__(self, *_: object) -> None:
         self.run.close()
 
-    def train(self, show: Show | None = None) -> Iterator[EpochReport]:
+    def train(self, show: Show | None = None) -> Generator[EpochReport, None, None]:
         """Train in this process, and yield how each epoch went, after it was saved.
 
         Args:
@@ -145,7 +158,7 @@ class StageRun:
             self._keep(report)
             yield report
 
-    def train_on_ray(self, show: Show | None = None) -> Iterator[EpochReport]:
+    def train_on_ray(self, show: Show | None = None) -> Generator[EpochReport, None, None]:
         """Do the same as a job on the cluster that this process is connected to.
 
         Raises:
@@ -154,18 +167,18 @@ class StageRun:
         """
         from pretrain.jobs import Job
 
+        if self.loop.epoch >= self.config.epochs or self.loop.stopped:
+            return
         job = Job(self.config, self._identity, self.run.path / "ray", f"session-{self.run.record.session}")
         start = dict(self.loop.state_dict()) if self.loop.epoch else None
-        done = self.loop.epoch >= self.config.epochs or self.loop.stopped
-        reports = iter(()) if done else job.run(start, show)
         history = list(self.loop.history)
-        for report in reports:
-            history[report.epoch - 1 :] = [report.figures]
-            self._records.write(history)
-            yield report
-        if not done:
-            self._take(job.state())
-            shutil.rmtree(self.run.path / "ray", ignore_errors=True)  # it is in our own checkpoint now
+        with closing(job.run(start, show)) as reports:
+            for report in reports:
+                history[report.epoch - 1 :] = [report.figures]
+                self._records.write(history)
+                yield report
+        self._take(job.state())
+        shutil.rmtree(self.run.path / "ray", ignore_errors=True)  # it is in our own checkpoint now
 
     def finish(self, show: Callable[[str, int, int], None] | None = None) -> StageResult:
         """Measure, draw and write what the learner takes over.
@@ -190,7 +203,10 @@ class StageRun:
                 races[name] = races[LAST] if same else self._drive(show, name)
         if races:
             self._records.write_races(races[BEST], epoch=loop.epoch)
-        probed = self._probe()
+        probed = self._probe(loop.stage)
+        new = build_stage(config, self.agent, interval_ms=interval_of(self.cache, config))
+        gains = probed.result.gains_over(self._probe(new).result)
+        self._records.write_probes(probed.result.figures(), gains, epoch=loop.epoch)
         files += self._draw(plots, probed)
         result = StageResult(
             best=directory / BEST,
@@ -199,6 +215,7 @@ class StageRun:
             epochs=loop.epoch,
             figures={BEST: dict(history[loop.best_epoch - 1]), LAST: dict(history[-1])},
             probes=probed.result.figures(),
+            probe_gains=gains,
             races=races,
             plots=files,
         )
@@ -232,6 +249,8 @@ class StageRun:
         states += list(_of_jobs(self.run.path / "ray", identity))
         if states:
             self.loop.load_state(max(states, key=lambda parts: int(parts["stage"].values["epoch"])))
+        else:
+            load_initial_weights(self.loop.stage, self.config)
 
     def _keep(self, report: EpochReport) -> None:
         """Save the state; what cannot be written now is tried again after the next epoch."""
@@ -271,10 +290,9 @@ class StageRun:
         stack = config.n_stack
         return drive(stage, config.closed_loop, self.agent, stack=stack, seed=config.seed, show=told)
 
-    def _probe(self) -> Probe:
-        encoder = _encoder_of(self.loop)
-        encoder.eval()
-        device = next(encoder.parameters()).device
+    def _probe(self, stage: Stage) -> Probe:
+        device = next(self.loop.stage.parameters()).device
+        encoder = _encoder_of(stage).to(device).eval()
         config, data = self.config, self.loop.data
         return probe(
             lambda frames: encoder(frames.to(device)), data, self.agent.layout, stack=config.n_stack, seed=config.seed
@@ -316,8 +334,7 @@ class StageRun:
         return files
 
 
-def _encoder_of(loop: StageLoop) -> StackEncoder:
-    stage = loop.stage
+def _encoder_of(stage: Stage) -> StackEncoder:
     if isinstance(stage, BCStage):
         return stage.cloner.encoder
     assert isinstance(stage, VisualStage)
@@ -348,7 +365,7 @@ def _told(result: StageResult) -> dict[str, Any]:
     """Return a result as JSON."""
     values = vars(replace(result))
     return {
-        **{name: values[name] for name in ("best_epoch", "epochs", "figures", "probes")},
+        **{name: values[name] for name in ("best_epoch", "epochs", "figures", "probes", "probe_gains")},
         "races": {name: [vars(each) for each in races] for name, races in result.races.items()},
         "plots": [path.name for path in result.plots],
     }

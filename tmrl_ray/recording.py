@@ -64,7 +64,7 @@ class RecordPlan:
     """The weights of a trained driver, the script or the replay."""
 
     def __post_init__(self) -> None:
-        driver, inputs = self.settings.driver, self.settings.driver in ("inputs", "replay")
+        driver, inputs = self.settings.driver, self.drives_inputs
         if (self.source is not None) != (inputs or driver == "trained"):
             raise InvalidInputError(f"driver {driver}: " + ("no file is given" if self.source is None else "no file"))
         if self.config.game.frame_size is None or not self.config.game.grey:
@@ -83,8 +83,17 @@ class RecordPlan:
     @property
     def speed(self) -> FilmSpeed:
         """How often pictures are taken; inputs of a file may change in every tick."""
-        inputs = self.settings.driver in ("inputs", "replay")
-        return FilmSpeed.of(fps=self.settings.fps, period_ms=TICK_MS if inputs else self.config.game.decision_period_ms)
+        return FilmSpeed.of(fps=self.settings.fps, period_ms=self.decision_period_ms or TICK_MS)
+
+    @property
+    def drives_inputs(self) -> bool:
+        """Whether it drives what a file says."""
+        return self.settings.driver in ("inputs", "replay")
+
+    @property
+    def decision_period_ms(self) -> int | None:
+        """Between two decisions of the driver; None: keys may be pressed in every tick."""
+        return None if self.drives_inputs else self.config.game.decision_period_ms
 
     def jobs(self) -> list[RaceJob]:
         """Return the races that are not there yet, map by map."""
@@ -106,12 +115,16 @@ class RecordPlan:
             return None
         facts = read_facts(folder)
         differs = {
-            "fps": (facts.interval_ms, self.speed.interval_ms),
-            "size": (facts.size, self.config.game.frame_size),
-            "driver": (facts.more.get("driver"), self.settings.driver),
-            "map": (facts.more.get("challenge_name"), job.entry.map),
+            "fps": facts.interval_ms != self.speed.interval_ms,
+            "size": facts.size != self.config.game.frame_size,
+            "driver": facts.more.get("driver") != self.settings.driver,
+            "map": facts.more.get("challenge_name") != job.entry.map,
+            "observation": not ObservationLayout(self.config.observation).differs_in_history_only(
+                facts.layout_hash or ""
+            ),
+            "game.decision_period_ms": facts.decision_period_ms != self.decision_period_ms,
         }
-        if changed := [what for what, (there, wanted) in differs.items() if there != wanted]:
+        if changed := [what for what, differ in differs.items() if differ]:
             raise DatasetError(
                 f"{folder} was recorded with another {' and '.join(changed)}",
                 hint="Record into another folder with --out, or with another --seed.",
@@ -200,7 +213,7 @@ class Recorder:
     def _drive(self, game: FilmedGame, job: RaceJob) -> dict[str, Any]:
         """Drive a race, and return what is worth noting of it."""
         plan, source = self._plan, self._plan.source
-        if plan.settings.driver in ("inputs", "replay"):
+        if plan.drives_inputs:
             assert source is not None
             return _drive_inputs(game, source, plan.config.cut_offs.no_progress_ms)
         race = rollout(
@@ -252,11 +265,10 @@ class Recorder:
 
     def _facts(self, job: RaceJob, more: dict[str, Any]) -> RaceFacts:
         settings, config = self._plan.settings, self._plan.config
-        inputs = settings.driver in ("inputs", "replay")
         return RaceFacts(
             map=job.entry.name,
             name=job.name,
-            decision_period_ms=None if inputs else config.game.decision_period_ms,
+            decision_period_ms=self._plan.decision_period_ms,
             more={
                 "challenge_name": job.entry.map,
                 "running_speed": config.game.running_speed,

@@ -186,8 +186,8 @@ class BCStage(Stage):
         heads = config.use_full_iqn or (config.use_actions_head and config.save_actions_head)
         if heads or config.bc_mode != "backbone":
             parts |= cloner.head_tensors()
-        if drives and config.stack_mode == "concat":
-            parts[PartKey("fusion")] = {f"fusion.{n}": each for n, each in cloner.encoder.fusion.state_dict().items()}
+        if drives and (fusion := cloner.encoder.fusion_tensors):
+            parts[PartKey("fusion")] = fusion
         return parts
 
     def _float_head(self) -> dict[str, Tensor]:

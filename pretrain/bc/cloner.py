@@ -80,7 +80,7 @@ class Cloner(nn.Module):
         if config.use_full_iqn:
             self.feature_norm = parts.feature_norm
             self.quantile_layer = parts.quantile_layer
-            self.value_head = parts.value_head
+            self.value_head = parts.value_head.requires_grad_(config.full_iqn_dueling)  # else it is never asked
             self.register_buffer("harmonics", parts.harmonics, persistent=False)
         if self._is_network_layout:
             head = parts.advantage_head
@@ -165,6 +165,7 @@ class Cloner(nn.Module):
             ArtifactError: something that is needed is missing, or does not fit.
         """
         load_encoder(self.encoder.encoder, _part(parts, "encoder", source), source)
+        self._load_fusion(parts, source)
         others = ["float_head"] if self._config.use_floats else []
         for part in [*others, *(("quantile_layer", "value_head") if self._config.use_full_iqn else ())]:
             given, wanted = _part(parts, part, source), self.network_tensors(part)
@@ -180,6 +181,25 @@ class Cloner(nn.Module):
         first = theirs.get(0, next(iter(theirs.values())))
         for index, offset_ms in enumerate(self.offsets_ms):
             self._load_head(index, theirs.get(offset_ms, first), source)
+
+    @torch.no_grad()
+    def _load_fusion(self, parts: Mapping[PartKey, Mapping[str, Tensor]], source: str) -> None:
+        """Take over the layer that joins pictures: heads were trained on what it makes of them."""
+        wanted = self.encoder.fusion_tensors
+        if not wanted and PartKey("fusion") in parts:
+            raise ArtifactError(
+                f"{source} has heads for several pictures that a layer joins", hint="Set stack_mode: concat as it had."
+            )
+        if wanted and PartKey("fusion") not in parts:
+            raise ArtifactError(
+                f"{source} has no fusion, the layer that joins pictures, on which its heads were trained",
+                hint="It is kept with bc_mode: full_policy. Or take the encoder alone, with encoder_init_path.",
+            )
+        if wanted:
+            given = parts[PartKey("fusion")]
+            check_fit(given, wanted, source)
+            for name, tensor in wanted.items():
+                tensor.copy_(given[name])
 
     @torch.no_grad()
     def _load_head(self, index: int, given: Mapping[str, Tensor], source: str) -> None:

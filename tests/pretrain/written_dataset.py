@@ -21,7 +21,7 @@ def write_dataset(root: Path, *, maps: int = 5, races: int = 1, rows: int = 41) 
     """Write the races below ``root`` and return it."""
     for number in range(maps):
         for race in range(races):
-            write_race(root, _recorded(f"map{number}", f"race{race}", rows))
+            write_race(root, recorded(f"map{number}", f"race{race}", rows))
     return root
 
 
@@ -31,7 +31,8 @@ def write_training(path: Path) -> Path:
     return path
 
 
-def _recorded(map_name: str, name: str, rows: int) -> Race:
+def recorded(map_name: str, name: str, rows: int) -> Race:
+    """Return a race as if it had been recorded, without states."""
     arrays = drawn_race(map_name, name, rows=rows)
     images, entries = [], []
     for step, frame in enumerate(arrays.frames):

@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,8 +118,11 @@ def _run(  # noqa: PLR0913 - the options of a command
 
 
 def _train(config: StageConfig, start: str | None, *, serial: bool, address: str | None) -> None:
+    from tmrl_ray.cluster_token import guard
     from tmrl_ray.errors import InvalidInputError
 
+    if not serial and address is None:
+        guard()  # before Ray is imported
     try:
         from tmrl_ray.pretraining import StageRun
         from tmrl_ray.runs.rundir import Start
@@ -133,16 +136,8 @@ def _train(config: StageConfig, start: str | None, *, serial: bool, address: str
         bar = stack.enter_context(_Bars())
         run = stack.enter_context(StageRun.open(config, Start(start or "new"), told=bar.decoded))
         _print_start(run)
-        with _stopped_by_ctrl_c() as stopped:
-            reports = run.train(bar.trained) if serial else run.train_on_ray(bar.trained)
-            table = _Table()
-            for report in reports:
-                bar.close()
-                table.add(report)
-                if stopped:
-                    break
-        if stopped and run.loop.epoch < config.epochs:
-            click.echo(f"stopped after epoch {report.epoch}; go on:  {_resume_command(run, serial=serial)}")
+        if not _show_epochs(run, bar, serial=serial):
+            click.echo(f"go on:  {_resume_command(run, serial=serial)}")
             return
         with explain_delay(COMPILING):
             result = run.finish(bar.finished)
@@ -152,16 +147,32 @@ def _train(config: StageConfig, start: str | None, *, serial: bool, address: str
             click.echo(f"announced as number {run.announce()} of {run.run.name}")
 
 
+def _show_epochs(run: StageRun, bar: _Bars, *, serial: bool) -> bool:
+    """Train, and show each epoch; return whether the stage came to its end before Ctrl-C."""
+    saved = "which is saved" if serial else "of which Ray saves what it can"
+    table, last = _Table(), run.loop.epoch
+    with (
+        _stopped_by_ctrl_c(saved) as stopped,
+        closing(run.train(bar.trained) if serial else run.train_on_ray(bar.trained)) as reports,
+    ):
+        for report in reports:
+            bar.close()
+            table.add(report)
+            last = report.epoch
+            if stopped and last < run.config.epochs and not report.stops:
+                click.echo(f"stopped after epoch {last}{'' if serial else ', which may not be saved yet'}")
+                return False
+    return True
+
+
 @contextmanager
 def _cluster(config: StageConfig, address: str | None) -> Iterator[None]:
-    from tmrl_ray.cluster_token import guard
     from tmrl_ray.ray_session import joined, started
 
     if address is not None:
         with joined(address):
             yield
         return
-    guard()
     note("starting Ray on this machine")
     with started(0, _OBJECT_STORE_BYTES):
         yield
@@ -244,13 +255,13 @@ class _Table:
 
 
 @contextmanager
-def _stopped_by_ctrl_c() -> Iterator[list[bool]]:
+def _stopped_by_ctrl_c(saved: str) -> Iterator[list[bool]]:
     """Yield a list that gets an item when Ctrl-C is pressed; pressed again, it ends at once."""
     stopped: list[bool] = []
 
     def stop(number: int, frame: object) -> None:
         signal.signal(number, former)
-        note("stopping after this epoch, which is saved; Ctrl-C once more ends at once")
+        note(f"stopping after this epoch, {saved}; Ctrl-C once more ends at once")
         stopped.append(True)
 
     former = signal.signal(signal.SIGINT, stop)
@@ -274,9 +285,9 @@ def _print_start(run: StageRun) -> None:
 
 
 def _print_result(run: StageRun, result: StageResult) -> None:
-    rows = [(name, "" if value is None else f"{value:.3f}") for name, value in result.probes.items()]
+    rows = [(name, _number(value), _number(result.probe_gains.get(name))) for name, value in result.probes.items()]
     click.echo("")
-    print_table(["probe of the best encoder", "value"], rows)
+    print_table(["probe of the best encoder", "value", "more than an untrained one"], rows)
     for name, races in result.races.items():
         click.echo("")
         print_table(
@@ -301,6 +312,10 @@ def _print_result(run: StageRun, result: StageResult) -> None:
             "begin a run with it": f"tmrl-ray train -c FILE learner.pretrained={shlex.quote(str(run.run.path))}",
         }
     )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _resume_command(run: StageRun, *, serial: bool) -> str:

@@ -34,11 +34,13 @@ class CacheSettings(Settings):
     frame_size: tuple[Pixels, Pixels] = (64, 64)
     """Width and height of the pictures; recordings of another size are resampled."""
     floats: bool = True
-    """Whether the observation's floats are kept; races without states cannot be used then."""
+    """Whether the observation's floats are kept."""
     actions: bool = True
-    """Whether what was held is kept; races that do not say it cannot be used then."""
+    """Whether what was held is kept."""
+    may_lack: tuple[Literal["floats", "actions"], ...] = ()
+    """What is kept of the races that give it; one that does not give something else cannot be used."""
     observation: ObservationSettings = ObservationSettings()
-    """Which floats are observed; must be as it was for the recording."""
+    """Which floats are observed; must be as it was for the recording, but for the previous actions."""
     decision_period_ms: Annotated[int, Field(ge=10, le=1000, multiple_of=10)] = 50
     """Between two decisions of the agent: the previous actions among the floats are so far apart, however fine the
     recording is."""

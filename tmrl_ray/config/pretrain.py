@@ -21,6 +21,8 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 TaskName = Literal["ae", "vae", "simclr", "atc", "idm", "spr"]
 TEMPORAL = ("atc", "idm", "spr")
 """Tasks that look at what comes after a picture."""
+ACTED = ("idm", "spr")
+"""Tasks that see what was held meanwhile."""
 
 
 class EarlyStoppingSettings(Settings):
@@ -77,8 +79,11 @@ class StageSettings(Settings):
     """The dataset, ``<map>/<race>/``."""
     track_ids: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Only these maps of it; null: all."""
+    finished_only: bool = True
+    """Leave out races that did not reach the finish."""
     preprocess_cache_dir: Path | None = None
-    """Where the decoded dataset is kept; null: beside the runs, ``<run.folder>/cache``."""
+    """Where decoded datasets are kept, in a folder for each dataset and size of pictures, floats and so on that it is
+    decoded to; null: beside the runs, ``<run.folder>/cache``."""
     cache_load_in_ram: bool = False
     """Read all of it into memory, if it fits; otherwise it is read from the disk as it is needed."""
     cache_build_workers: NonNegativeInt = 0
@@ -166,6 +171,11 @@ class VisualConfig(StageSettings):
     def weights(self) -> dict[TaskName, float]:
         """The weight of each task that is trained."""
         return dict(self.mixture) if self.mixture is not None else {self.task: 1.0}
+
+    @property
+    def needs_actions(self) -> bool:
+        """Whether a task sees what was held."""
+        return any(name in ACTED for name in self.weights)
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

@@ -49,6 +49,10 @@ class LineSettings(Settings):
     """Progress counts only while the car is above this height; null: at any height."""
 
 
+MOST_PREVIOUS_ACTIONS = 50
+"""With four keys each, more floats than all others together."""
+
+
 class ObservationSettings(Settings):
     """The vector of floats that the agent sees next to the picture."""
 
@@ -56,7 +60,7 @@ class ObservationSettings(Settings):
     """How many points of the line ahead are seen, in the car's frame."""
     way_point_zones: Annotated[int, Field(ge=1, le=200)] = 20
     """Zones between two way-points; 20 zones are 10 m."""
-    previous_actions: Annotated[int, Field(ge=0, le=50)] = 5
+    previous_actions: Annotated[int, Field(ge=0, le=MOST_PREVIOUS_ACTIONS)] = 5
     """How many earlier decisions are seen, oldest first."""
     finish_margin_m: PositiveFloat = 700.0
     """From this distance on the agent sees how far the finish is; farther away it sees this constant."""

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ from tmrl_ray.datasets.cache_files import CACHE_FORMAT, CacheIndex, CacheWriter,
 from tmrl_ray.datasets.folder import find_races, read_facts, read_race
 from tmrl_ray.datasets.race import Race
 from tmrl_ray.datasets.states import floats_at
-from tmrl_ray.errors import DatasetError, NotSavedError
+from tmrl_ray.errors import DatasetError, InvalidInputError, NotSavedError
 from tmrl_ray.experience.columns import NO_ACTION
 from tmrl_ray.racing.observation_layout import ObservationLayout
 
@@ -73,6 +74,7 @@ def prepare_cache(
     folders = _chosen(find_races(root, settings.maps), settings)
     with _alone(directory):
         cache = _prepare(root, directory, settings, folders, workers, told)
+    _check_complete(cache, folders, settings)
     return open_cache(directory, in_ram=True) if in_ram else cache
 
 
@@ -114,34 +116,24 @@ def arrays_of(race: Race, settings: CacheSettings) -> RaceArrays:
     Raises:
         DatasetError: pictures are missing or cannot be read, or the race lacks what the settings ask for.
     """
-    layout = ObservationLayout(settings.observation)
     times_ms = race.times_ms
     if len(times_ms) == 0 or (np.diff(times_ms) <= 0).any():
         what = "there is no frame" if len(times_ms) == 0 else "the times of its frames do not rise"
         raise DatasetError(f"race {race.label}: {what}", hint=_SEE)
-    floats: Floats | None = None
-    actions = race.actions if settings.actions else np.full(1, NO_ACTION, np.uint8)
+    actions, floats = None, None
+    if settings.actions:
+        with _allowed("actions", settings):
+            actions = race.actions
     if settings.floats:
-        if race.states is None:
-            raise DatasetError(
-                f"race {race.label} says nothing of the car's state, of which the floats are made",
-                hint="Leave such races out, or do without floats: floats=false",
-            )
-        if race.facts.layout_hash not in (None, layout.hash):
-            raise DatasetError(
-                f"race {race.label} was recorded for another observation (layout {race.facts.layout_hash[:12]}, "
-                f"wanted {layout.hash[:12]})",
-                hint="Set observation as it was for the recording.",
-            )
-        held = race.actions
-        floats = floats_at(race.states, held, times_ms, layout, period_ms=settings.decision_period_ms)
+        with _allowed("floats", settings):
+            floats = _floats(race, settings)
     interval_ms = race.interval_ms
     return RaceArrays(
         map=race.facts.map,
         name=race.facts.name,
         frames=_frames(race, settings.frame_size),
         times_ms=times_ms.astype(np.int32),
-        actions=actions,
+        actions=np.full(1, NO_ACTION, np.uint8) if actions is None else actions,
         floats=floats,
         metres=_metres(race, times_ms),
         finished=bool(race.facts.finished),
@@ -150,6 +142,66 @@ def arrays_of(race: Race, settings: CacheSettings) -> RaceArrays:
 
 
 _SEE = "To see and repair all defects: tmrl-ray dataset validate, tmrl-ray dataset repair"
+_WITHOUT_FLOATS = "or do without floats: use_floats: false in a stage, floats=false in tmrl-ray dataset cache"
+
+
+@contextmanager
+def _allowed(what: Literal["floats", "actions"], settings: CacheSettings) -> Iterator[None]:
+    """Pass over that a race does not give something, where the settings allow that."""
+    try:
+        yield
+    except DatasetError:
+        if what not in settings.may_lack:
+            raise
+
+
+def _floats(race: Race, settings: CacheSettings) -> Floats:
+    """Return the floats of a race.
+
+    Raises:
+        DatasetError: it does not give them.
+    """
+    layout = ObservationLayout(settings.observation)
+    if race.states is None:
+        raise DatasetError(
+            f"race {race.label} says nothing of the car's state, of which the floats are made",
+            hint=f"Leave such races out, {_WITHOUT_FLOATS}",
+        )
+    recorded = race.facts.layout_hash
+    if recorded is not None and not layout.differs_in_history_only(recorded):
+        raise DatasetError(
+            f"race {race.label} was recorded for another observation (layout {recorded[:12]}, "
+            f"wanted {layout.hash[:12]})",
+            hint=f"Set observation as it was for the recording, {_WITHOUT_FLOATS}",
+        )
+    try:
+        return floats_at(race.states, race.actions, race.times_ms, layout, period_ms=settings.decision_period_ms)
+    except InvalidInputError as error:
+        raise DatasetError(f"race {race.label}: {error.args[0]}", hint=error.hint) from error
+
+
+def _check_complete(cache: RaceCache, folders: Sequence[Path], settings: CacheSettings) -> None:
+    """Say how many races lack what they may lack; a cache is also used by those to whom they may not.
+
+    Raises:
+        DatasetError: a race does not give what it must.
+    """
+    lack_floats = [np.isnan(cache.floats[race.first_row : race.end_row, :1]).all() for race in cache.races]
+    lack_actions = [(cache.actions[r.first_tick : r.first_tick + r.ticks] == NO_ACTION).all() for r in cache.races]
+    ways: tuple[tuple[Literal["floats", "actions"], list[np.bool_], Callable[[Race], object]], ...] = (
+        ("floats", lack_floats if settings.floats else [], lambda race: _floats(race, settings)),
+        ("actions", lack_actions if settings.actions else [], lambda race: race.actions),
+    )
+    for what, lack, read in ways:
+        numbers = np.flatnonzero(lack)
+        for number in numbers.tolist():
+            try:
+                read(read_race(folders[number]))
+            except DatasetError as error:
+                if what not in settings.may_lack:
+                    raise
+                log.warning("%d of %d races are kept without %s: %s", len(numbers), len(folders), what, error.args[0])
+                break
 
 
 def _frames(race: Race, size: tuple[int, int]) -> Frames:
@@ -178,12 +230,24 @@ def _chosen(folders: list[Path], settings: CacheSettings) -> list[Path]:
         raise DatasetError(
             f"none of {len(folders)} races reached the finish", hint="To use such races: finished_only=false"
         )
+    if len(chosen) < len(folders):
+        log.warning(
+            "%d of %d races are left out, for they did not reach the finish; to use them: finished_only=false",
+            len(folders) - len(chosen),
+            len(folders),
+        )
     return chosen
+
+
+def cache_name(root: Path, settings: CacheSettings) -> str:
+    """Return what to call the folder of a cache, which no other dataset or recipe has."""
+    told = [str(root.resolve()), _recipe(settings), settings.finished_only, settings.maps]
+    return f"{root.resolve().name}-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:8]}"
 
 
 def _recipe(settings: CacheSettings) -> dict[str, object]:
     return {"cache": CACHE_FORMAT, "layout": ObservationLayout(settings.observation).hash} | settings.model_dump(
-        mode="json", exclude={"maps", "observation", "finished_only"}
+        mode="json", exclude={"maps", "may_lack", "observation", "finished_only"}
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from tmrl_ray.config.race import ObservationSettings
+from tmrl_ray.config.race import MOST_PREVIOUS_ACTIONS, ObservationSettings
 from tmrl_ray.racing.actions import KEY_NAMES
 
 AXES = ("left", "up", "forward")
@@ -105,3 +105,12 @@ class ObservationLayout:
         """SHA-256 over all that the floats mean: equal for vectors that may be mixed, and only for those."""
         scales = f"finish_margin_m={self.settings.finish_margin_m!r}"
         return hashlib.sha256("\n".join((*self._names, scales)).encode()).hexdigest()
+
+    def differs_in_history_only(self, other_hash: str) -> bool:
+        """Return whether a hash is that of this layout, or of one with another number of previous actions."""
+        if other_hash == self.hash:
+            return True
+        counts = range(MOST_PREVIOUS_ACTIONS + 1)
+        return any(
+            other_hash == ObservationLayout(self.settings.replace(previous_actions=count)).hash for count in counts
+        )

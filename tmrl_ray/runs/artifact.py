@@ -100,6 +100,10 @@ class Origin(Settings):
     """Between two actions of the history that it sees; None: it sees none, or not known."""
     data_fingerprint: str | None = None
     """Of the data and the recipe of its labels; None: not known."""
+    n_train: NonNegativeInt | None = None
+    """Samples that it was trained on; None: not known."""
+    n_val: NonNegativeInt | None = None
+    """Samples that it was only measured on; None: not known."""
     seed: int | None = None
     """Of the stage; None: not known."""
     epochs_trained: NonNegativeInt

@@ -76,6 +76,18 @@ PRETRAINING = (
         rising="It trains faster.",
     ),
     Metric(
+        name="pretrain/probe/{probe}",
+        unit="",
+        help="What can be read off the features of the best encoder on the validation maps: R2 or accuracy.",
+        rising="The features tell more.",
+    ),
+    Metric(
+        name="pretrain/probe_gain/{probe}",
+        unit="",
+        help="By how much that is higher than for an encoder of the same seed that learned nothing.",
+        rising="More of it was learned; at 0 the architecture alone gives it.",
+    ),
+    Metric(
         name="pretrain/closed_loop/{map}/{kind:finish_rate|furthest}",
         unit="share",
         help="Races that the cloned policy drives in the simulator: share that it finished, mean share of the line.",
