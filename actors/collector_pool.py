@@ -285,12 +285,13 @@ class CollectorPool:
         self._meter.add(METRICS.name("collector/restarts/{reason}", reason=death))
         entry.crashes.append(now_s)
         times = self._count_crashes(entry, now_s)
+        entry.heartbeats = ()
         if times >= self._policy.most_crashes:
             self._quarantine(entry, f"it crashed {times} times within {self._policy.window_s:g} s, at last: {reason}")
             return
         pause_s = min(self._policy.first_pause_s * 2 ** (times - 1), self._policy.last_pause_s)
         log.warning("collector %d is started again in %g s: %s", entry.number, pause_s, reason)
-        entry.state, entry.due_s, entry.reason, entry.heartbeats = MemberState.BACKING_OFF, now_s + pause_s, reason, ()
+        entry.state, entry.due_s, entry.reason = MemberState.BACKING_OFF, now_s + pause_s, reason
 
     def _quarantine(self, entry: _Entry, reason: str) -> None:
         log.error("collector %d is quarantined: %s", entry.number, reason)

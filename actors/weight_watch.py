@@ -11,9 +11,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from actors.messages import Heartbeat
+from actors.messages import CollectorState, Heartbeat
 
 log = logging.getLogger(__name__)
+
+_RESTING = {CollectorState.STOPPED, CollectorState.QUARANTINED}
+"""Collectors that act no more, and want no weights."""
 
 
 @dataclass
@@ -51,7 +54,7 @@ class WeightWatch:
         now_s, before = self._clock(), self._behind
         self._behind = {}
         for beat in heartbeats:
-            if beat.policy_version >= newest:
+            if beat.policy_version >= newest or beat.state in _RESTING:
                 continue
             behind = before.get(beat.collector)
             if behind is None or behind.version != beat.policy_version:

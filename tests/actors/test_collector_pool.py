@@ -157,6 +157,7 @@ def test_crashes_are_paused_for_longer_and_longer_and_then_for_ever():
     member = yard.pool.members()[1]
     assert member.state is MemberState.QUARANTINED
     assert member.reason == "it crashed 5 times within 600 s, at last: crash 4"
+    assert member.heartbeats == (), "nobody drives there"
     assert yard.host.calls.count(("start", 1)) == 5
     assert yard.states()[0] == "running"
     yard.pool.release(1)
