@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 
 MODE, TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
 """Ray's environment variables."""
@@ -18,9 +19,14 @@ def guard() -> str | None:
 
     Returns:
         The token; None: the environment decides.
+
+    Raises:
+        RuntimeError: Ray is imported already, so that it would not notice.
     """
     if os.environ.get(MODE) or os.environ.get(TOKEN):
         return None
+    if "ray" in sys.modules:
+        raise RuntimeError("guard() must be called before Ray is imported")
     token = secrets.token_hex(32)
     use_token(token)
     return token

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -37,6 +41,23 @@ def test_both_stages_in_one_process(arguments: list[str], tmp_path: Path, capsys
     assert f"tmrl-ray pretrain bc -c {tmp_path / 'bc/config.yaml'} --resume" in capsys.readouterr().err
     assert cli.run(["pretrain", "bc", "-c", str(tmp_path / "bc/config.yaml"), "--serial", "--resume", "epochs=2"]) == 0
     assert "resumed after epoch 1" in capsys.readouterr().out
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_stage_on_a_cluster_of_its_own(arguments: list[str], tmp_path: Path) -> None:
+    words = [each for each in arguments if each != "--serial"]
+    with tempfile.TemporaryDirectory(prefix="r") as short:  # the paths of Ray's sockets must be
+        done = subprocess.run(
+            [sys.executable, "-m", "tmrl_ray.cli", "pretrain", "visual", *words, f"run.folder={tmp_path}"],
+            env={**os.environ, "RAY_TMPDIR": short},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    assert done.returncode == 0, done.stderr
+    assert "announced as number 1 of vis" in done.stdout
+    assert (tmp_path / "vis/best/encoder.safetensors").exists()
 
 
 @pytest.mark.parametrize(
