@@ -105,6 +105,7 @@ class Collector:
         self._run_env_steps = 0  # of the whole run: exploration never goes back
         self._waited_s = 0.0
         self._sent_s = 0.0  # when the last chunk was sent, or the race began
+        self._unsent: deque[Chunk] = deque()
         self._life: Life | None = None
         self._turns = self._drive()
 
@@ -347,11 +348,12 @@ class Collector:
             yield from self._wait_a_turn("blocked")
 
     def _send(self, chunks: list[Chunk], times: StageTimes | None = None) -> Iterator[Turn]:
-        for chunk in chunks:
+        self._unsent.extend(chunks)
+        while self._unsent:
             while self._sender.is_full:
                 yield from self._wait_a_turn()
             begun_s = time.perf_counter()
-            self._sender.send(chunk)
+            self._sender.send(self._unsent.popleft())
             self._sent_s = self._ports.clock()
             if times is not None:
                 times.store_s += time.perf_counter() - begun_s
@@ -359,10 +361,11 @@ class Collector:
     def _drain(self) -> Iterator[Turn]:
         """Send what is left, and wait until all of it has arrived."""
         self.state = CollectorState.DRAINING
-        unsent = [] if self._life is None else self._life.builder.flush()
-        while unsent or not self._sender.is_empty:
-            if unsent and not self._sender.is_full:
-                self._sender.send(unsent.pop())
+        if self._life is not None:
+            self._unsent.extend(self._life.builder.flush())
+        while self._unsent or not self._sender.is_empty:
+            if self._unsent and not self._sender.is_full:
+                self._sender.send(self._unsent.popleft())
                 continue
             self._beats += 1
             yield Turn.WAITING

@@ -305,6 +305,21 @@ def test_what_is_left_arrives_before_it_stops():
     assert around.keeper.closed
 
 
+def test_chunks_that_wait_for_their_turn_arrive_before_it_stops():
+    around = Surroundings()
+    around.sink.delayed = []
+    collector = collector_in(around)
+    assert take(collector, 3 * RACE_STEPS + 5)[-1] is Turn.WAITING
+    assert len(around.sink.arrivals) == 2  # two are in flight, the end of the third race is not
+    collector.stop()
+    while around.sink.delayed:
+        around.sink.answer_one()
+        take(collector, 1)
+    assert take(collector, 1) == []
+    assert around.sink.arrivals == [(0, 1, 0), (0, 1, 1), (0, 1, 2)]
+    assert rows_of(around) == 3 * RACE_STEPS
+
+
 def test_races_start_from_states_of_earlier_ones():
     around = Surroundings()
     starts = StartSettings(race_start=0.0, uniform=1.0, save_every_ms=300, stretch_m=5.0)
