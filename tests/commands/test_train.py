@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 from pathlib import Path
@@ -49,6 +50,7 @@ def test_a_run_is_told_of_kept_and_taken_up_again(tmp_path: Path, capsys: pytest
     assert train(tmp_path, "training.env_steps=150", "training.report_s=0.1") == 0
     shown = capsys.readouterr().out
     assert f"tensorboard --logdir {tmp_path}" in shown
+    assert re.search(r"memory of the experience:\n  frame +\d+\.\d MiB\n(.*\n)+?  total +\d", shown)
     assert "greedy on loop: 0 of 1 finished" in shown
     assert "of starting and compiling" in shown
     assert "saved checkpoint-000001" in shown

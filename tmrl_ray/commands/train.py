@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 import click
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from tmrl_ray.runs.rundir import RunDirectory
     from tmrl_ray.serial import SerialRun
     from tmrl_ray.training import Training
+
+_NAMED = 3
+"""Items of the memory bill that are named when a run begins: pictures and floats, and then nothing that counts."""
 
 
 @command(
@@ -102,6 +106,8 @@ def _train(training: Training, address: str | None, start: str, checkpoint: str 
             resumed += "; it has no checkpoint yet, so that its networks begin anew"
         click.echo(f"run:         {run.path}{resumed}")
         click.echo(f"TensorBoard: tensorboard --logdir {config.run.folder}")
+        bill = training.buffer_setup(run.uuid, run.path, check=False).memory_bill()
+        click.echo(f"memory of the experience:\n{indent(bill.table(largest=_NAMED), '  ')}")
         if serial:
             _in_one_process(training, run, store, saved)
         elif session is not None:

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import psutil
@@ -78,9 +79,17 @@ class MemoryBill:
         """All of it."""
         return sum(size for _, size in self.items)
 
-    def table(self) -> str:
-        """Return it as lines of text, the sum last."""
+    def table(self, largest: int | None = None) -> str:
+        """Return it as lines of text, the sum last.
+
+        Args:
+            largest: so many items are named, and the rest in one line; None: all are.
+        """
         rows = [*self.items, ("total", self.total_bytes)]
+        if largest is not None:
+            named = sorted(self.items, key=itemgetter(1), reverse=True)[:largest]
+            rest = self.total_bytes - sum(size for _, size in named)
+            rows = [*named, ("the rest", rest), ("total", self.total_bytes)]
         width = max(len(name) for name, _ in rows)
         return "\n".join(f"{name:<{width}}  {size / MIB:>10,.1f} MiB" for name, size in rows)
 
@@ -119,7 +128,7 @@ def choose_base(bill: MemoryBill, *, disk: Path | None = None, shared: Path = SH
     needed = bill.total_bytes
     found = []
     if shared.is_dir():
-        free = min(shutil.disk_usage(shared).free, available_memory_bytes())
+        free = free_bytes(shared, is_memory=True)
         if free >= needed + SPARE_BYTES:
             return shared
         found.append(f"{shared} and the memory behind it have {free / MIB:,.0f} MiB free")
@@ -127,7 +136,7 @@ def choose_base(bill: MemoryBill, *, disk: Path | None = None, shared: Path = SH
         found.append(f"{shared} does not exist")
     if disk is not None:
         disk.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(disk).free
+        free = free_bytes(disk, is_memory=False)
         if free >= needed + SPARE_BYTES:
             return disk
         found.append(f"{disk} has {free / MIB:,.0f} MiB free")
@@ -136,6 +145,17 @@ def choose_base(bill: MemoryBill, *, disk: Path | None = None, shared: Path = SH
         f"\n{bill.table()}",
         hint="Lower the capacity, give a folder on a disk for it, or in a container: docker run --shm-size=...",
     )
+
+
+def free_bytes(base: Path, *, is_memory: bool) -> int:
+    """Return how much files in ``base`` may take, where ``is_memory`` no more than the memory behind it has."""
+    free = shutil.disk_usage(base).free
+    return min(free, available_memory_bytes()) if is_memory else free
+
+
+def size_of(ring: Path) -> int:
+    """Return the bytes that the files of a ring take."""
+    return sum(path.stat().st_size for path in ring.iterdir())
 
 
 def available_memory_bytes() -> int:
