@@ -60,7 +60,8 @@ class Injection:
     taken: tuple[Taken, ...]
     """No tensor twice: a part that has an artifact of its own is taken from there alone."""
     left_out: tuple[str, ...]
-    """Files of the artifacts for which the network has no part, or of which nothing was asked for."""
+    """Files of the artifacts for which the network has no part, or of which nothing was asked for; and, repeating the
+    reference's defect, tensors that do not fit."""
     origins: Mapping[str, Origin]
     """Of the artifacts, by their path."""
 
@@ -103,7 +104,8 @@ class Injection:
             ConfigError: there is nothing in it of what was asked for.
         """
         expects = _Expected(network, settings, decision_period_ms, observation)
-        taken, left_out, origins, problems = list[Taken](), list[str](), dict[str, Origin](), list[str]()
+        taken, left_out, origins = list[Taken](), list[str](), dict[str, Origin]()
+        problems, misfits = list[str](), list[str]()
         whole, singles = announced or settings.artifact, settings.single_parts
         sources: list[tuple[Path, tuple[PartName, ...] | None]] = [] if whole is None else [(whole, settings.parts)]
         sources += [(path, (part,)) for part, path in singles.items()]
@@ -120,7 +122,11 @@ class Injection:
                     if isinstance(each, Taken):
                         taken.append(each)
                     else:
-                        problems.append(each)
+                        misfits.append(each)
+        if settings.legacy_partial and taken:
+            left_out += misfits
+        else:
+            problems += misfits
         if problems:
             raise ArtifactError(
                 "\n  ".join(["the pretrained weights do not fit the network:", *problems]),
@@ -185,9 +191,16 @@ class _Expected:
                 yield f"{source}: {name} is not there, the network has {shapes[1]}"
             elif shapes[0] != shapes[1] and not (averages and name == f"{FIRST_LAYER}.weight"):
                 yield f"{source}: {name} is {shapes[0]}, the network has {shapes[1]}"
+            elif self._settings.legacy_partial and self._is_without_floats(name, found[name]):
+                yield f"{source}: {name} was cloned without floats, for which the network has columns"
             else:
                 tensor, change = self._converted(name, found, artifact.origin, averages=averages)
                 yield Taken(name, key.part, tensor, source, change)
+
+    def _is_without_floats(self, name: str, tensor: Tensor) -> bool:
+        """Return whether a head's first layer weighs no floats: its columns for them were put in as zeros."""
+        columns = self._network.settings.float_hidden
+        return name.endswith("_head.hidden.0.weight") and not bool(tensor[:, -columns:].any())
 
     def _averages(self, found: Mapping[str, Tensor]) -> bool:
         """Return whether an encoder of several channels is for a network that sees one picture."""

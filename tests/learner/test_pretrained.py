@@ -138,6 +138,41 @@ def test_everything_that_does_not_fit_is_named_and_nothing_is_taken(tmp_path: Pa
     assert changed(small_network(seed=2), network) == set()
 
 
+def test_the_reference_takes_over_what_happens_to_fit(tmp_path: Path) -> None:
+    """Of a head that was cloned without floats three tensors of four, whether or not it has columns of zeros for them.
+
+    BUG-2 of the reference, for comparison only."""
+    trained, network = small_network(seed=1), small_network(seed=2)
+    first = "advantage_head.hidden.0.weight"
+    floats = network.settings.float_hidden
+    cloned = trained.state_dict()
+    for name, width in (("zeros", None), ("narrow", -floats)):
+        parts = parts_of(trained, ["encoder", "advantage_head"])
+        head = parts[PartKey("advantage_head", 0)]
+        head[first][:, -floats:] = 0.0
+        head[first] = head[first][:, :width].contiguous()
+        legacy, path = small_network(seed=2), write(tmp_path / name, parts)
+        injection = plan(legacy, artifact=path, logit_temperature=1.0, legacy_partial=True)
+        injection.apply(legacy)
+        told = legacy.state_dict()
+        assert torch.equal(told[first], network.state_dict()[first])
+        taken = [name for name in told if part_of(name) in {"encoder", "advantage_head"} and name != first]
+        assert [each.name for each in injection.taken] == taken
+        assert all(torch.equal(told[name], cloned[name]) for name in taken)
+        assert any(first in each for each in injection.left_out)
+    plan(network, artifact=tmp_path / "zeros", logit_temperature=1.0).apply(network)  # and what is right
+    assert not network.state_dict()[first][:, -floats:].any()
+
+
+def test_the_reference_stops_where_nothing_fits_too(tmp_path: Path) -> None:
+    parts = {key: {"value_head.x": torch.zeros(3)} for key in parts_of(small_network(), ["value_head"])}
+    with pytest.raises(ArtifactError, match="the network has no such tensor"):
+        plan(small_network(), artifact=write(tmp_path / "other", parts), legacy_partial=True)
+    path = write(tmp_path / "seen", parts_of(small_network()), frame_size=(64, 64))
+    with pytest.raises(ArtifactError, match="pictures of 64x64 pixels"):
+        plan(small_network(), artifact=path, legacy_partial=True)
+
+
 @pytest.mark.parametrize(
     ("origin", "reason"),
     [

@@ -47,6 +47,9 @@ class PretrainedSettings(Settings):
     legacy_pixels: bool = False
     """Defect of the reference: an encoder that learned from pixels 0 to 1 is given -1 to 1 as it is. false: its first
     layer is converted, so that it makes of a picture what it made before."""
+    legacy_partial: bool = False
+    """Defect of the reference: tensors that do not fit stay as they were drawn, unless none fits. Of a head that was
+    cloned without floats that is the first layer, which the reference saves without the columns of the floats."""
 
     @model_validator(mode="before")
     @classmethod
