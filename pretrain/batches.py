@@ -171,10 +171,16 @@ class BatchSource:
         rng = np.random.default_rng((self._settings.seed, epoch, *b"order"))
         return self._ahead(self._batches(rng.permutation(self.train_rows), rng, learning=True))
 
-    def validate(self) -> Iterator[Batch]:
-        """Yield this worker's share of what is only measured on, the same each time; without any, of all others."""
+    def validate(self, maps: Sequence[str] | None = None) -> Iterator[Batch]:
+        """Yield this worker's share of what is only measured on, the same each time; without any, of all others.
+
+        Args:
+            maps: of these alone; None: all.
+        """
         rng = np.random.default_rng((self._settings.seed, *b"validate"))
         rows = self.val_rows if len(self.val_rows) else self.train_rows
+        if maps is not None:
+            rows = self._rows(self.cache.races_on(maps))
         return self._ahead(self._batches(rows, rng, learning=False))
 
     def batch_of(self, rows: Rows, rng: np.random.Generator, *, share: float = 1.0) -> Batch:

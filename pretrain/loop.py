@@ -14,7 +14,7 @@ what it would have done. Workers that train together have the same parameters at
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -184,15 +184,30 @@ class StageLoop:
         return told
 
     @torch.no_grad()
-    def measure(self) -> dict[str, Tensor]:
-        """Return the tallies of the stage as it is on the validation maps; without any, on those it was trained on."""
-        self.stage.eval()
+    def measure(self, maps: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Return the tallies of the stage as it is on the validation maps; without any, on those it was trained on.
+
+        Args:
+            maps: on these alone; None: all.
+        """
+        self.stage.to(self._device).eval()  # races are driven on the CPU
         totals = _Totals()
-        for batch in self.data.validate():
+        for batch in self.data.validate(maps):
             with self._autocast():
                 totals.add(self.stage(batch.to(self._device)).tallies, len(batch.frames))
         totals.reduce(self._world, self._device)
         return totals.sums
+
+    def figures_by_map(self) -> dict[str, Figures]:
+        """Return what the stage as it is reaches on each validation map, ``samples`` beside it: how many there are."""
+        found: dict[str, Figures] = {}
+        for name in self.data.val_maps:
+            with self._chance("validate"):
+                tallies = self.measure([name])
+            if samples := float(tallies["samples"]):
+                told = self.stage.metrics(tallies)
+                found[name] = {"samples": samples, **{f"val_{figure}": value for figure, value in told.items()}}
+        return found
 
     def _validation(self) -> Figures:
         if not len(self.data.val_rows):

@@ -78,6 +78,8 @@ class StageResult:
     """That were trained."""
     figures: dict[str, dict[str, float | None]]
     """Of the best and of the last epoch."""
+    maps: dict[str, dict[str, dict[str, float | None]]]
+    """Of cloning, the same on each validation map: by artifact and map."""
     probes: dict[str, float | None]
     """Of the best encoder."""
     probe_gains: dict[str, float | None]
@@ -195,9 +197,12 @@ class StageRun:
         plots.mkdir(exist_ok=True)
         files = draw_curves(plots, history, best_epoch=loop.best_epoch)
         races: dict[str, list[MapRaces]] = {}
+        maps: dict[str, dict[str, dict[str, float | None]]] = {}
         for name in (LAST, BEST):  # the stage keeps the weights of the best
             artifact = artifact_of(loop, config, self.agent, self.cache, best=name == BEST)
             artifact.write(directory / name, replace=True)
+            if isinstance(config, BCConfig):
+                maps[name] = loop.figures_by_map()
             if isinstance(config, BCConfig) and config.closed_loop is not None:
                 same = name == BEST and loop.best_epoch == loop.epoch
                 races[name] = races[LAST] if same else self._drive(show, name)
@@ -214,6 +219,7 @@ class StageRun:
             best_epoch=loop.best_epoch,
             epochs=loop.epoch,
             figures={BEST: dict(history[loop.best_epoch - 1]), LAST: dict(history[-1])},
+            maps=maps,
             probes=probed.result.figures(),
             probe_gains=gains,
             races=races,
@@ -365,7 +371,7 @@ def _told(result: StageResult) -> dict[str, Any]:
     """Return a result as JSON."""
     values = vars(replace(result))
     return {
-        **{name: values[name] for name in ("best_epoch", "epochs", "figures", "probes", "probe_gains")},
+        **{name: values[name] for name in ("best_epoch", "epochs", "figures", "maps", "probes", "probe_gains")},
         "races": {name: [vars(each) for each in races] for name, races in result.races.items()},
         "plots": [path.name for path in result.plots],
     }

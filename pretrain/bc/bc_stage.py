@@ -164,6 +164,8 @@ class BCStage(Stage):
         seen = floats if self._config.use_floats else None
         if seen is not None and self._config.mask_previous_actions == 1:
             seen = torch.where(self.masked, self.cloner.float_mean, seen)
+        if seen is not None and self._config.legacy_mean_floats:
+            seen = self.cloner.float_mean.expand_as(seen)
         offsets_ms = self._config.bc_time_offsets_ms
         nearest = min(range(len(offsets_ms)), key=lambda index: abs(offsets_ms[index]))
         logits: Tensor = self.cloner(frames, seen)[0, nearest]
@@ -207,6 +209,8 @@ class BCStage(Stage):
         if floats is not None and config.legacy_previous_ticks:
             floats = floats.clone()
             floats[:, self.masked] = self.keys[previous.clamp(min=0)].flatten(1)
+        if floats is not None and config.legacy_mean_floats:
+            floats = self.cloner.float_mean.expand_as(floats)
         sample = _Sample(batch.frames, floats, self._classes_of(batch.labels), self._classes_of(previous[:, -1]))
         if self.training:
             sample = self._augmented(sample)

@@ -207,6 +207,21 @@ def test_the_reference_sees_the_last_ticks_as_previous_actions() -> None:
     np.testing.assert_array_equal(floats[:, LAYOUT.previous_actions].numpy(), ACTION_KEYS[ticks].reshape(len(rows), -1))
 
 
+def test_the_reference_s_v3_sees_no_floats_in_effect() -> None:
+    right, blind = cloner_stage(**FULL).eval(), cloner_stage(**FULL, legacy_mean_floats=True).eval()
+    blind.load_state_dict(right.state_dict())
+    data = loop_of(cloning(**FULL)).data
+    batch = data.batch_of(data.train_rows[:11], np.random.default_rng(0))
+    floats = blind._sample(batch).floats
+    assert floats is not None
+    assert torch.equal(floats, blind.cloner.float_mean.expand(11, -1))
+    told = [blind.driving_logits(FRAMES[:1], each) for each in (FLOATS[:1], FLOATS[1:2], blind.cloner.float_mean[None])]
+    assert torch.equal(told[0], told[1])
+    torch.testing.assert_close(told[0], right.driving_logits(FRAMES[:1], blind.cloner.float_mean[None]))
+    with pytest.raises(ValueError, match="legacy_mean_floats mean nothing without use_floats"):
+        cloning(legacy_mean_floats=True)
+
+
 def test_balance_makes_all_classes_count_alike_in_sum() -> None:
     config = cloning(class_balance=1.0)
     loop = loop_of(config)

@@ -78,7 +78,14 @@ def test_a_visual_stage_and_a_cloning_stage_on_its_encoder(shared: dict[str, Any
     assert float(rows[2]["val_loss"]) == pytest.approx(result.figures["last"]["val_loss"])
     assert float(rows[2]["val_majority_acc"]) < 1
     assert list((tmp_path / "bc/tensorboard").iterdir())
-    assert json.loads((tmp_path / "bc/result.json").read_text())["best_epoch"] == result.best_epoch
+    kept = json.loads((tmp_path / "bc/result.json").read_text())
+    assert kept["best_epoch"] == result.best_epoch
+    for which, figures in kept["maps"].items():
+        assert list(figures) == list(run.loop.data.val_maps)
+        samples = [each["samples"] for each in figures.values()]
+        assert sum(samples) == len(run.loop.data.val_rows)
+        accuracy = sum(each["val_acc"] * each["samples"] for each in figures.values()) / sum(samples)
+        assert accuracy == pytest.approx(kept["figures"][which]["val_acc"])
 
     training = Training.of(load_config(shared["rl_config_path"]))
     network = build_network(training.config.network, training.io, seed=9)

@@ -262,6 +262,8 @@ class BCConfig(StageSettings):
     """Share of the training samples that do not see the previous actions; 1: they are not seen in driving either."""
     legacy_previous_ticks: bool = False
     """Defect of the reference: the previous actions are those of the last ticks, and not of the last decisions."""
+    legacy_mean_floats: bool = False
+    """Defect of the reference's v3: floats go in, and their means are seen in their place."""
     main_actions: tuple[NonNegativeInt, ...] = (0, 1, 2, 3, 10, 11)
     """Of which the mean accuracy is told as main_actions."""
     closed_loop: ClosedLoopSettings | None = None
@@ -306,8 +308,9 @@ class BCConfig(StageSettings):
             raise ValueError("full_iqn_random_tau means nothing without use_full_iqn: true")
         if self.action_head_dropout and not (self.use_actions_head or self.use_full_iqn):
             raise ValueError("action_head_dropout needs use_actions_head: true, for linear heads have no inside")
-        if not self.use_floats and (self.mask_previous_actions or self.legacy_previous_ticks):
-            raise ValueError("mask_previous_actions and legacy_previous_ticks mean nothing without use_floats: true")
+        of_floats = ("mask_previous_actions", "legacy_previous_ticks", "legacy_mean_floats")
+        if not self.use_floats and (given := [name for name in of_floats if getattr(self, name)]):
+            raise ValueError(f"{' and '.join(given)} mean nothing without use_floats: true")
         return self
 
     @model_validator(mode="after")
