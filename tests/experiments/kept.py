@@ -24,11 +24,27 @@ def keep(workshop: Workshop, arm: Arm, *, ended: Ended | None = "finished") -> P
     return folder
 
 
-def keep_stage(workshop: Workshop, arm: Arm, *, best_epoch: int = 3, **figures: tuple[float, float]) -> None:
-    """Keep the result of a stage: the figures of its best and of its last epoch."""
+RACES = {
+    "best": [
+        {"map": "generated-train-00", "races": 4, "finished": 1, "furthest": 0.75},
+        {"map": "generated-held-out-00", "races": 4, "finished": 3, "furthest": 0.5},
+        {"map": "generated-held-out-01", "races": 4, "finished": 0, "furthest": 0.0},
+    ]
+}
+"""In closed loop."""
+
+
+def keep_stage(
+    workshop: Workshop,
+    arm: Arm,
+    *,
+    best_epoch: int = 3,
+    maps: Mapping[str, Mapping[str, float | None]] | None = None,
+    **figures: tuple[float, float],
+) -> None:
+    """Keep the result of a stage: the figures of its best and of its last epoch, and by map the best ones."""
     told = {which: {name: values[at] for name, values in figures.items()} for at, which in enumerate(("best", "last"))}
-    races = {"best": [{"map": "loop", "races": 4, "finished": 1, "furthest": 0.75}]}
-    result = {"best_epoch": best_epoch, "figures": told, "races": races}
+    result = {"best_epoch": best_epoch, "figures": told, "maps": {"best": dict(maps or {})}, "races": RACES}
     (keep(workshop, arm) / "result.json").write_text(json.dumps(result))
 
 

@@ -69,6 +69,31 @@ def test_an_arm_says_where_everything_is(workshop: Workshop) -> None:
     assert driven.run.folder == workshop.results / "rl/baseline"  # it has no defect, so it is the same run
 
 
+def test_an_arm_may_learn_from_other_races(workshop: Workshop) -> None:
+    arm = Arm("bc/v2", 7, label="fps50", races="fps50")
+    config = workshop.config(arm)
+    assert isinstance(config, BCConfig)
+    assert (config.data_dir, config.val_track_ids) == (workshop.races / "fps50", HELD_OUT[:5])
+    assert config.run.folder == workshop.results / "bc/v2+fps50"
+    record, seen, _, cloned = workshop.steps(arm)
+    assert [record.what, seen.arm] == [f"the races {workshop.races / 'fps10'}", Arm("vis/v2", 7)]  # as it always has
+    assert cloned.words[:2] == ("pretrain", "bc")
+    with pytest.raises(ConfigError, match="a label"):
+        Arm("bc/v2", 7, races="fps50")
+    with pytest.raises(ConfigError, match="has no races 'fps51'"):
+        workshop.steps(Arm("bc/v2", 7, label="fps51", races="fps51"))
+    with pytest.raises(ConfigError, match="rl/baseline learns from no races"):
+        workshop.steps(Arm("rl/baseline", 7, label="fps50", races="fps50"))
+
+
+def test_what_is_changed_to_nothing_is_not_needed(workshop: Workshop) -> None:
+    steps = workshop.steps(Arm("bc/v1.1", 7, label="scratch", changes=("encoder_init_path=null",)))
+    assert [step.words[0] for step in steps] == ["record", "pretrain"]
+    config = workshop.config(steps[-1].arm or Arm("bc/v1.1", 7))
+    assert isinstance(config, BCConfig)
+    assert config.encoder_init_path is None
+
+
 def test_its_command_finds_what_it_reads(workshop: Workshop) -> None:
     arm = Arm("bc/v5_multi_offset", 7)
     workshop.prepare(arm)

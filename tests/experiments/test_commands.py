@@ -51,7 +51,7 @@ def test_show_tells_what_is_changed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\nuse_full_iqn: true\n" in told
     assert "encoder_init_path: runs/experiments/simulator/vis/v2/seed-42\n" in told
     assert "# based on bc/v2, of which it changes:\n#   lr: 0.0005 -> 0.0001\n" in told
-    assert "#   races: fps10 -> fps100\n# with --legacy legacy_previous_ticks: True\n" in told
+    assert "#   races: fps10 -> fps100\n# with --legacy legacy_mean_floats: True\n" in told
     assert run([*command, "--differences"]) == 0
     assert capsys.readouterr().out.startswith("# bc/v3: the whole quantile network")
 
@@ -64,7 +64,7 @@ def test_what_is_missing_is_named_with_its_command(places: list[str], capsys: py
     begin = "Add --with-dependencies, or begin with: tmrl-ray record --tracks generated-train-00,generated-held-out-04"
     assert begin in told
     assert run(["experiment", "run", "bc/v1", *places, "epochs=2"]) == 2
-    assert "--label NAME KEY=VALUE" in capsys.readouterr().err
+    assert "--label NAME [--races NAME] KEY=VALUE" in capsys.readouterr().err
     assert run(["experiment", "run", "bc/v1", *places, "--label=x", "epohcs=2"]) == 2
     assert "unknown key; did you mean epochs?" in capsys.readouterr().err
 

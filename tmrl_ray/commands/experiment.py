@@ -130,6 +130,7 @@ def show(name: str, folder: Path, scale: str | None, only_differences: bool) -> 
         "experiment run bc/v2_multi_offset --scale simulator --seed 7 --with-dependencies",
         "experiment run bc/v2 --scale simulator --legacy --dry-run",
         "experiment run bc/v2 --scale simulator --label smoothed label_smoothing=0.05",
+        "experiment run bc/v2 --scale simulator --label fps50 --races fps50",
     ],
 )
 @click.argument("name")
@@ -138,7 +139,8 @@ def show(name: str, folder: Path, scale: str | None, only_differences: bool) -> 
 @scale_option
 @click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Of all chance.")
 @click.option("--legacy", is_flag=True, help="With the defects of the source's tools.")
-@click.option("--label", help="Name of the result where settings are changed.")
+@click.option("--label", help="Name of the result where settings or races are changed.")
+@click.option("--races", metavar="NAME", help="Learn from this dataset of the scale.")
 @click.option("--with-dependencies", is_flag=True, help="Record and run what it needs too, where that is not there.")
 @click.option("--dry-run", is_flag=True, help="Print the commands, and do nothing.")
 @places
@@ -150,6 +152,7 @@ def run(  # noqa: PLR0913 - the options of a command
     seed: int,
     legacy: bool,
     label: str | None,
+    races: str | None,
     with_dependencies: bool,
     dry_run: bool,
     results: Path,
@@ -164,7 +167,7 @@ def run(  # noqa: PLR0913 - the options of a command
     from tmrl_ray.experiments.arms import Arm
 
     workshop = workshop_of(folder, scale, results, data, address)
-    arm = Arm(name, seed, legacy, label, overrides)
+    arm = Arm(name, seed, legacy, label, overrides, races)
     steps = workshop.steps(arm)
     if not steps:
         click.echo(f"{arm.name}, seed {seed}, was run before: {workshop.folder(arm)}")
@@ -226,4 +229,5 @@ def command_of(arm: Arm, scale: str | None) -> list[str]:
     words = ["tmrl-ray", "experiment", "run", arm.experiment, "--seed", str(arm.seed)]
     words += ["--scale", scale] if scale else []
     words += ["--legacy"] if arm.legacy else []
+    words += ["--races", arm.races] if arm.races else []
     return [*words, *(["--label", arm.label] if arm.label else []), *arm.changes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from tmrl_ray.commands.output import note, print_json, print_table
 
 if TYPE_CHECKING:
     from tmrl_ray.experiments.arms import Arm, Workshop
-    from tmrl_ray.experiments.claims import Estimate, Finding, How
+    from tmrl_ray.experiments.claims import Bounds, Estimate, Finding, How
 
 
 def _seeds(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[int, ...]:
@@ -97,30 +98,40 @@ def _run(workshop: Workshop, arms: list[Arm], *, dry_run: bool) -> None:
 
 
 def _print(found: list[Finding]) -> None:
-    columns = ["claim", "what is claimed", "source", "legacy", "right", "expected", "verdict"]
-    print_table(columns, [_row(each) for each in found])
-    failed = [each for each in found if each.verdict == "does not hold"]
-    if failed:
-        click.echo("\nnot reproduced:")
+    columns = ["claim", "what is claimed", "source", "setting", "result", "IQM", "P(more)", "expected", "verdict"]
+    print_table(columns, [row for each in found for row in _rows(each)])
+    for setting, failed in (
+        ("", [each for each in found if each.verdict == "does not hold"]),
+        (" with the defects", [each for each in found if each.legacy_verdict == "does not hold"]),
+    ):
+        if failed:
+            click.echo(f"\nnot reproduced{setting}:")
         for each in failed:
             click.echo(f"  {each.claim.id}: {each.claim.says}")
 
 
-def _row(each: Finding) -> list[str | None]:
-    claim, bounds = each.claim, each.claim.expects
-    low, high = (_text(claim.how, value) for value in (bounds.at_least, bounds.at_most))
+def _rows(each: Finding) -> Iterator[list[str | None]]:
+    claim = each.claim
+    told = (claim.id, claim.says, claim.source)
+    yield [*told, "right", *_estimate(claim.how, each.right), _bounds(claim.how, claim.expects), each.verdict]
+    if each.legacy is not None:
+        expected = None if claim.legacy_expects is None else _bounds(claim.how, claim.legacy_expects)
+        yield [None, None, None, "legacy", *_estimate(claim.how, each.legacy), expected, each.legacy_verdict]
+
+
+def _bounds(how: How, bounds: Bounds) -> str | None:
+    low, high = _text(how, bounds.at_least), _text(how, bounds.at_most)
     expected = {(True, True): f"{low} to {high}", (True, False): f"at least {low}", (False, True): f"at most {high}"}
-    known = bounds.at_least > float("-inf"), bounds.at_most < float("inf")
-    legacy = None if each.legacy is None else _estimate(claim.how, each.legacy)
-    right = _estimate(claim.how, each.right)
-    return [claim.id, claim.says, claim.source, legacy, right, expected.get(known), each.verdict]
+    return expected.get((bounds.at_least > float("-inf"), bounds.at_most < float("inf")))
 
 
-def _estimate(how: How, estimate: Estimate) -> str | None:
+def _estimate(how: How, estimate: Estimate) -> list[str | None]:
     if not estimate.values:
-        return None
+        return [None, None, None]
     between = "" if estimate.interval is None else " [" + ", ".join(_text(how, end) for end in estimate.interval) + "]"
-    return f"{_text(how, estimate.mean)}{between}, n={len(estimate.values)}"
+    more = None if estimate.more is None else f"{estimate.more:.2f}"
+    mean = f"{_text(how, estimate.mean)}{between}, n={len(estimate.values)}"
+    return [mean, _text(how, estimate.interquartile_mean), more]
 
 
 def _text(how: How, value: float) -> str:
@@ -132,12 +143,25 @@ def _text(how: How, value: float) -> str:
 
 
 def _told(each: Finding) -> dict[str, object]:
+    expected = {"expects": each.claim.expects, "legacy_expects": each.claim.legacy_expects}
     return {
-        "claim": each.claim.model_dump(mode="json", exclude={"expects"}),
-        "expects": {name: value for name, value in each.claim.expects if abs(value) != float("inf")},
-        "verdict": each.verdict,
+        "claim": each.claim.model_dump(mode="json", exclude=set(expected)),
         **{
-            name: {"by_seed": estimate.by_seed, "interval": estimate.interval}
+            name: {end: value for end, value in bounds if abs(value) != float("inf")}
+            for name, bounds in expected.items()
+            if bounds is not None
+        },
+        "verdict": each.verdict,
+        "legacy_verdict": each.legacy_verdict,
+        **{
+            name: {
+                "by_seed": estimate.by_seed,
+                "over_seeds": estimate.over_seeds,
+                "over_maps": estimate.over_maps,
+                "interval": estimate.interval,
+                "interquartile_mean": estimate.interquartile_mean if estimate.values else None,
+                "probability_of_more": estimate.more,
+            }
             for name, estimate in (("right", each.right), ("legacy", each.legacy))
             if estimate is not None
         },

@@ -20,7 +20,7 @@ from tmrl_ray.config.loading import load_settings, to_yaml
 from tmrl_ray.config.pretrain import StageConfig
 from tmrl_ray.config.run import RunConfig
 from tmrl_ray.errors import ConfigError, RunError
-from tmrl_ray.experiments.catalogue import Catalogue, Experiment, differences
+from tmrl_ray.experiments.catalogue import Catalogue, differences
 from tmrl_ray.runs.disk import Disk, replace_file
 from tmrl_ray.runs.run_files import CONFIG_FILE, LOCK_FILE, RunStatus
 
@@ -43,12 +43,14 @@ class Arm:
     """Tells it from the experiment as it is, when there are changes."""
     changes: tuple[str, ...] = ()
     """``key.sub=value``."""
+    races: str | None = None
+    """Name of the dataset that it learns from in place of the experiment's; what it needs of others does not."""
 
     def __post_init__(self) -> None:
-        if bool(self.changes) != (self.label is not None):
+        if bool(self.changes or self.races) != (self.label is not None):
             raise ConfigError(
                 f"{self.experiment}: changed settings need a label and a label changed settings",
-                hint="Keep results apart from those of the experiment as it is: --label NAME KEY=VALUE ...",
+                hint="Keep its results apart from those of the experiment: --label NAME [--races NAME] KEY=VALUE ...",
             )
 
     @property
@@ -76,7 +78,6 @@ class Workshop:
     Args:
         catalogue: the experiments.
         scale: their size; None: the source's.
-        results: folder of all results.
         results: folder of all results.
         races: folder of all datasets.
         where: the options of a command that say where it runs.
@@ -114,7 +115,9 @@ class Workshop:
         given += [f"{setting}={self.folder(self._needed(arm, other))}" for setting, other in experiment.needs.items()]
         plain = self.catalogue.config(arm.experiment, self.scale)
         if not isinstance(plain, RunConfig):
-            given += self._data(experiment, plain)
+            given += self._data(arm, plain)
+        elif arm.races is not None:
+            raise ConfigError(f"{arm.experiment} learns from no races, so that it cannot learn from {arm.races}")
         if arm.legacy:
             given += [f"{setting}={_yaml(value)}" for setting, value in experiment.legacy.items()]
         return self.catalogue.config(arm.experiment, self.scale, [*given, *arm.changes])
@@ -136,7 +139,7 @@ class Workshop:
             self._check_settings(each)
             if self.is_done(each):
                 continue
-            recording = self._recording(self.catalogue.experiment(each.experiment))
+            recording = self._recording(each)
             if recording is not None:
                 steps.setdefault(recording.what, recording)
             steps.setdefault(
@@ -186,7 +189,9 @@ class Workshop:
         if self.is_done(arm):
             yield arm
             return
-        for other in dict.fromkeys([*experiment.needs.values(), *filter(None, [experiment.continues])]):
+        changed = {change.partition("=")[0] for change in arm.changes}
+        needs = [other for setting, other in experiment.needs.items() if setting not in changed]
+        for other in dict.fromkeys([*needs, *filter(None, [experiment.continues])]):
             yield from self._with_all_it_needs(self._needed(arm, other))
         yield arm
 
@@ -208,13 +213,18 @@ class Workshop:
                 hint="Move that folder away to run it anew, or give the changed settings a label.",
             )
 
-    def _data(self, experiment: Experiment, config: StageConfig) -> Iterator[str]:
+    def _dataset(self, arm: Arm) -> str | None:
+        """Return the name of the dataset that an arm learns from; None: it drives itself."""
+        return arm.races or self.catalogue.experiment(arm.experiment).races
+
+    def _data(self, arm: Arm, config: StageConfig) -> Iterator[str]:
         """Yield the settings that say where a stage's races are, and what its result is for."""
-        assert experiment.races is not None
-        yield f"data_dir={self.races / experiment.races}"
-        yield f"preprocess_cache_dir={self.results / 'cache' / experiment.races}"
+        races = self._dataset(arm)
+        assert races is not None
+        yield f"data_dir={self.races / races}"
+        yield f"preprocess_cache_dir={self.results / 'cache' / races}"
         if self.scale is not None and config.track_ids is None:
-            held_out = self.catalogue.recording(experiment.races, self.scale).held_out
+            held_out = self.catalogue.recording(races, self.scale).held_out
             yield f"val_track_ids=[{', '.join(_tracks(held_out))}]"
         agent = self._agent(config)
         if agent is not None:
@@ -228,20 +238,21 @@ class Workshop:
         source = self.catalogue.folder / path.parent.name / path.name
         return source, self.results / "agents" / path.name
 
-    def _recording(self, experiment: Experiment) -> Step | None:
-        """Return the command that records the races of an experiment; None: they are there."""
-        if experiment.races is None:
+    def _recording(self, arm: Arm) -> Step | None:
+        """Return the command that records the races of an arm; None: they are there."""
+        races = self._dataset(arm)
+        if races is None:
             return None
-        root = self.races / experiment.races
+        root = self.races / races
         if self.scale is None:
             if root.is_dir():
                 return None
             raise ConfigError(
-                f"{experiment.name} learns from the races in {root}, and there is no such folder",
+                f"{arm.experiment} learns from the races in {root}, and there is no such folder",
                 hint="At the source's size they are recordings of the real game: tmrl-ray record --driver replay, or "
                 "see --scale simulator.",
             )
-        wanted = self.catalogue.recording(experiment.races, self.scale)
+        wanted = self.catalogue.recording(races, self.scale)
         tracks = f"{wanted.tracks},{wanted.held_out}"
         if all(_count(root / track) >= wanted.races for track in _tracks(tracks)):
             return None

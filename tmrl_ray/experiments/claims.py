@@ -1,7 +1,7 @@
 """Claims of the source documents, held against kept results: figures of arms, compared seed by seed, with intervals.
 
-The intervals are Student's for the mean over the seeds, 95 %. Arms are paired by seed, which has the same split and
-the same first weights in both.
+Arms are paired by seed, which has the same split and the same first weights in both. An interval is the wider hull of
+two: over the seeds, and over the maps that were measured on.
 """
 
 from __future__ import annotations
@@ -9,27 +9,32 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from tmrl_ray.config.settings import Settings
 from tmrl_ray.config.yaml_text import parse_yaml
 from tmrl_ray.errors import ConfigError
 from tmrl_ray.experiments.arms import Arm, Workshop
-from tmrl_ray.runs.distribution import Distribution
-from tmrl_ray.runs.json_sink import read_rows
+from tmrl_ray.experiments.figures import Figure, read_figure
+from tmrl_ray.experiments.statistics import (
+    Array,
+    Interval,
+    bootstrap_interval,
+    interquartile_mean,
+    probability_of_more,
+    student_interval,
+)
 
 CLAIMS = "claims.yaml"
-_T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-          2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045)  # fmt: skip
-"""Student's t at 0.975 for 1 to 29 degrees of freedom; more are taken as 29, which makes intervals a little wider."""
 
 How = Literal["value", "difference", "change", "ratio"]
-_HOW: dict[How, Callable[[float, float], float]] = {
+_HOW: dict[How, Callable[[Any, Any], Any]] = {
     "value": lambda of, against: of,
     "difference": lambda of, against: of - against,
     "change": lambda of, against: (of - against) / against,
@@ -48,10 +53,12 @@ class ArmSettings(Settings):
     """Name of what is changed."""
     set: tuple[str, ...] = ()
     """The changed settings, ``key.sub=value``."""
+    races: str | None = None
+    """The dataset that it learns from in place of the experiment's."""
 
     def arm(self, seed: int) -> Arm:
         """Return it for a seed."""
-        return Arm(self.experiment, seed, self.legacy, self.label, self.set)
+        return Arm(self.experiment, seed, self.legacy, self.label, self.set, self.races)
 
 
 class Place(Settings):
@@ -60,9 +67,7 @@ class Place(Settings):
     arm: str
     """Its name."""
     figure: str
-    """best_epoch; best.F, last.F: a figure of that epoch, by its column; closed_loop.best.F: of the races that were
-    driven with the best weights, finish_rate or furthest; first.M, last.M: a metric of a training, where it was first
-    and last told."""
+    """Its name; see :mod:`tmrl_ray.experiments.figures`."""
 
 
 class Comparison(Settings):
@@ -102,6 +107,14 @@ class Claim(Settings):
     """With what is right."""
     legacy: Comparison | None = None
     """With the defects of the source's tools."""
+    legacy_expects: Bounds | None = None
+    """Where that result must lie; null: nothing is expected of it."""
+
+    @model_validator(mode="after")
+    def _something_is_expected_of(self) -> Self:
+        if self.legacy_expects is not None and self.legacy is None:
+            raise ValueError(f"{self.id}: legacy_expects means nothing without legacy")
+        return self
 
     @model_validator(mode="after")
     def _two_for_a_comparison(self) -> Self:
@@ -162,12 +175,21 @@ class Study(Settings):
         return [self.arms[name].arm(seed) for seed in seeds for name in names]
 
 
+Verdict = Literal["holds", "does not hold", "open", "no result"]
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A mean over seeds."""
 
-    by_seed: dict[int, float]
+    by_seed: Mapping[int, float]
     """Of each seed that has a result."""
+    by_map: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    """The same on each map, by seed; empty: it is not known by maps."""
+    over_maps: Interval | None = None
+    """That of 95 % over the maps; None: there are not two of them."""
+    more: float | None = None
+    """Probability that the first figure is above the second with another seed; None: there is only one figure."""
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -180,17 +202,32 @@ class Estimate:
         return sum(self.values) / len(self.values)
 
     @property
-    def interval(self) -> tuple[float, float] | None:
-        """That of 95 %; None: a single value has none."""
-        count = len(self.values)
-        if count < 2:
-            return None
-        variance = sum((value - self.mean) ** 2 for value in self.values) / (count - 1)
-        half = _T_975[min(count - 1, len(_T_975)) - 1] * math.sqrt(variance / count)
-        return self.mean - half, self.mean + half
+    def interquartile_mean(self) -> float:
+        """Over seeds and maps; over seeds where maps are not known."""
+        return interquartile_mean([each for maps in self.by_map.values() for each in maps.values()] or self.values)
 
+    @property
+    def over_seeds(self) -> Interval | None:
+        """The interval of 95 % over the seeds; None: a single one has none."""
+        return student_interval(self.values)
 
-Verdict = Literal["holds", "does not hold", "open", "no result"]
+    @property
+    def interval(self) -> Interval | None:
+        """The hull of both; None: there are fewer than two seeds."""
+        if self.over_seeds is None or self.over_maps is None:
+            return self.over_seeds
+        return min(self.over_seeds[0], self.over_maps[0]), max(self.over_seeds[1], self.over_maps[1])
+
+    def verdict(self, bounds: Bounds) -> Verdict:
+        """Judge it; open: the interval lies on both sides of a bound, or there are fewer than two seeds."""
+        if not self.values:
+            return "no result"
+        if self.interval is None:
+            return "open"
+        low, high = self.interval
+        if bounds.at_least <= low and high <= bounds.at_most:
+            return "holds"
+        return "does not hold" if high < bounds.at_least or low > bounds.at_most else "open"
 
 
 @dataclass(frozen=True)
@@ -204,76 +241,110 @@ class Finding:
 
     @property
     def verdict(self) -> Verdict:
-        """open: the interval lies on both sides of a bound, or there are fewer than two seeds."""
-        if not self.right.values:
-            return "no result"
-        if self.right.interval is None:
-            return "open"
-        (low, high), bounds = self.right.interval, self.claim.expects
-        if bounds.at_least <= low and high <= bounds.at_most:
-            return "holds"
-        return "does not hold" if high < bounds.at_least or low > bounds.at_most else "open"
+        """Of what is right."""
+        return self.right.verdict(self.claim.expects)
+
+    @property
+    def legacy_verdict(self) -> Verdict | None:
+        """Of what the defects give; None: nothing is expected of them."""
+        bounds = self.claim.legacy_expects
+        return None if self.legacy is None or bounds is None else self.legacy.verdict(bounds)
 
 
 def findings(study: Study, claims: Iterable[Claim], workshop: Workshop, seeds: Sequence[int]) -> list[Finding]:
-    """Return what kept results say of claims; arms that were not run to their end count for nothing."""
+    """Return what kept results say of claims; arms that were not run to their end count for nothing.
+
+    Raises:
+        ConfigError: a result has not a figure that a claim is about.
+    """
+
+    def estimate(how: How, each: Comparison) -> Estimate:
+        of = _figures(study, each.of, workshop, seeds)
+        if each.against is None:
+            return _alone(of)
+        return _compared(how, of, _figures(study, each.against, workshop, seeds))
+
     return [
         Finding(
             claim,
-            _estimate(study, claim.how, claim.right, workshop, seeds),
-            None if claim.legacy is None else _estimate(study, claim.how, claim.legacy, workshop, seeds),
+            estimate(claim.how, claim.right),
+            None if claim.legacy is None else estimate(claim.how, claim.legacy),
         )
         for claim in claims
     ]
 
 
-def _estimate(study: Study, how: How, each: Comparison, workshop: Workshop, seeds: Sequence[int]) -> Estimate:
-    values: dict[int, float] = {}
-    for seed in seeds:
-        of = _figure(study, each.of, workshop, seed)
-        against = 1.0 if each.against is None else _figure(study, each.against, workshop, seed)
-        if of is not None and against:  # where the second is 0 there is nothing to compare with
-            values[seed] = _HOW[how](of, against)
-    return Estimate(values)
+def _figures(study: Study, place: Place, workshop: Workshop, seeds: Sequence[int]) -> dict[int, Figure]:
+    """Return a figure of each seed with which its arm was run to the end."""
+    arms = {seed: study.arms[place.arm].arm(seed) for seed in seeds}
+    return {
+        seed: read_figure(workshop.folder(arm), place.figure, is_training=arm.experiment.startswith("rl/"))
+        for seed, arm in arms.items()
+        if workshop.is_done(arm)
+    }
 
 
-def _figure(study: Study, place: Place, workshop: Workshop, seed: int) -> float | None:
-    """Return a figure of a seed; None: the arm was not run to its end.
+def _alone(of: Mapping[int, Figure]) -> Estimate:
+    return Estimate(
+        {seed: figure.value for seed, figure in of.items()},
+        {seed: {name: each.value for name, each in figure.by_map.items()} for seed, figure in of.items()},
+        _over_maps("value", list(of.values()), list(of.values())),
+    )
 
-    Raises:
-        ConfigError: a result has no such figure.
-    """
-    arm = study.arms[place.arm].arm(seed)
-    if not workshop.is_done(arm):
+
+def _compared(how: How, of: Mapping[int, Figure], against: Mapping[int, Figure]) -> Estimate:
+    compare = _HOW[how]
+    seeds = [seed for seed in of if seed in against and against[seed].value]  # with 0 there is nothing to compare
+    if not seeds:
+        return Estimate({})
+    pairs = {seed: (of[seed], against[seed]) for seed in seeds}
+    by_map = {
+        seed: {
+            name: compare(each.value, other.by_map[name].value)
+            for name, each in one.by_map.items()
+            if name in other.by_map and other.by_map[name].value
+        }
+        for seed, (one, other) in pairs.items()
+    }
+    firsts, seconds = ([pair[at] for pair in pairs.values()] for at in (0, 1))
+    return Estimate(
+        {seed: compare(one.value, other.value) for seed, (one, other) in pairs.items()},
+        by_map,
+        _over_maps(how, firsts, seconds),
+        _probability_of_more(firsts, seconds),
+    )
+
+
+def _shared_maps(figures: Iterable[Figure]) -> list[str]:
+    return sorted(set.intersection(*(set(figure.by_map) for figure in figures)))
+
+
+def _over_maps(how: How, of: Sequence[Figure], against: Sequence[Figure]) -> Interval | None:
+    """Return the interval over the maps of the mean over the seeds; None: there are not two maps."""
+    maps = _shared_maps([*of, *against]) if of else []
+    if len(maps) < 2:
         return None
-    folder = workshop.folder(arm)
-    found = _of_training(folder, place.figure) if arm.experiment.startswith("rl/") else _of_stage(folder, place.figure)
-    if found is None:
-        raise ConfigError(f"{folder} has no figure {place.figure}, which a claim is about")
-    return found
+
+    def pooled(figures: Sequence[Figure], draws: Array) -> Array:
+        weights = np.array([[figure.by_map[name].weight for name in maps] for figure in figures])  # (seeds, M)
+        values = np.array([[figure.by_map[name].value for name in maps] for figure in figures])
+        mean: Array = (draws @ (weights * values).T) / (draws @ weights.T)
+        return mean  # (R, seeds)
+
+    def statistic(draws: Array) -> Array:
+        mean: Array = _HOW[how](pooled(of, draws), pooled(against, draws)).mean(axis=1)
+        return mean
+
+    return bootstrap_interval(statistic, len(maps))
 
 
-def _of_stage(folder: Path, figure: str) -> float | None:
-    result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    which, _, name = figure.partition(".")
-    if which == "best_epoch":
-        return float(result["best_epoch"])
-    if which == "closed_loop":
-        weights, _, what = name.partition(".")
-        races = result["races"].get(weights, [])
-        shares = [each["finished"] / each["races"] if what == "finish_rate" else each.get(what) for each in races]
-        return sum(shares) / len(shares) if shares else None
-    value = result["figures"].get(which, {}).get(name)
-    return None if value is None else float(value)
-
-
-def _of_training(folder: Path, figure: str) -> float | None:
-    which, _, name = figure.partition(".")
-    values = [row.values[name] for row in read_rows(folder / "metrics.jsonl") if name in row.values]
-    if not values:
-        return None
-    value = values[0] if which == "first" else values[-1]
-    return value.mean if isinstance(value, Distribution) else float(value)
+def _probability_of_more(of: Sequence[Figure], against: Sequence[Figure]) -> float:
+    """Return the mean over the maps; over all at once where they are not known."""
+    maps = _shared_maps([*of, *against])
+    if not maps:
+        return probability_of_more([each.value for each in of], [each.value for each in against])
+    sides = [[[each.by_map[name].value for each in side] for name in maps] for side in (of, against)]
+    return sum(map(probability_of_more, *sides)) / len(maps)
 
 
 def places_of(claim: Claim) -> list[Place]:
@@ -287,15 +358,18 @@ def _is_of(claim: str, wanted: str) -> bool:
 
 
 def write_csv(path: Path, found: Iterable[Finding]) -> None:
-    """Write each value of each seed, for whoever wants other intervals.
+    """Write each value of each seed, and of each map where these are known, for whoever wants other intervals.
 
     Raises:
         OSError: it cannot be written.
     """
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["claim", "setting", "seed", "value"])
+        writer.writerow(["claim", "setting", "seed", "map", "value"])
         for each in found:
             for setting, estimate in (("right", each.right), ("legacy", each.legacy)):
-                if estimate is not None:
-                    writer.writerows([each.claim.id, setting, seed, value] for seed, value in estimate.by_seed.items())
+                if estimate is None:
+                    continue
+                for seed, value in estimate.by_seed.items():
+                    values = {"": value, **estimate.by_map.get(seed, {})}
+                    writer.writerows([each.claim.id, setting, seed, name, told] for name, told in values.items())
