@@ -97,6 +97,16 @@ def test_the_manifest_has_what_kuberay_asks_for() -> None:
     assert spec["headGroupSpec"]["rayStartParams"]["dashboard-host"] == "127.0.0.1"
 
 
+def test_the_user_of_the_image_may_write_to_the_volumes() -> None:
+    """A volume belongs to root until its pod names a group."""
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    user = re.search(r"useradd .*--uid (\d+) (\w+)\nUSER \2\n", dockerfile)
+    assert user is not None
+    spec = cluster()["spec"]
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        assert group["template"]["spec"]["securityContext"]["fsGroup"] == int(user[1])
+
+
 def test_nothing_listens_for_the_world() -> None:
     files = [path for path in DEPLOY.iterdir() if path.suffix in {".yaml", ".sh"} or path.name == "Dockerfile"]
     assert len(files) >= 6
