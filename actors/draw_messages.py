@@ -60,6 +60,8 @@ class BufferStats(NamedTuple):
     test_rows: int
     """Of races that are kept for testing."""
     demonstration_rows: int
+    experts: int
+    """Of whom there are demonstrations, numbered from 0; those of the last may be on their way still."""
     inserted_rows: int
     """For learning, over the whole run."""
     samples: int

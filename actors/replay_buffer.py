@@ -58,8 +58,8 @@ class ReplayBuffer:
 
     Raises:
         InvalidInputError: the rings do not fit into memory.
-        RingError: another process writes to the ring.
-        CheckpointError: the checkpoint is of another version or format.
+        RingError: another process writes to the ring, or there is no checkpoint and it is of another format.
+        CheckpointError: the checkpoint is of another version or format. Nothing is removed before that is known.
         NotSavedError: the folder on the disk cannot be written to.
     """
 
@@ -91,6 +91,9 @@ class ReplayBuffer:
         self._split = RaceSplit(self._settings.test_every)
         self._folder = ExperienceFolder(setup.directory, disk=disk)
         rings = RunRings(setup, disk)
+        experience = None if saved is None else SavedExperience(saved, setup.format)
+        if experience is None:
+            rings.check_format()
         self.demonstrations = self._open_demonstrations(rings)
         """Races of experts; None: there are none."""
         found = rings.find()
@@ -99,11 +102,14 @@ class ReplayBuffer:
         if found is not None:
             self._use(found)
             if found.capacity_rows != setup.settings.capacity_rows:
-                saved = self.checkpoint()
-                found.remove()
+                stays = rings.make_way(found)
+                experience = SavedExperience(self.checkpoint(), setup.format)
+                if not stays:
+                    log.warning("no room for two rings: a kill while it moves loses what no checkpoint has")
+                    found.remove()
                 found = None
         if found is None:
-            self._refill(rings, saved)
+            self._refill(rings, experience)
         self._apply_window()
 
     def hand_out_incarnation(self, collector: int, layout_hash: str) -> Grant:
@@ -174,12 +180,12 @@ class ReplayBuffer:
         return _STATUS[self._demonstrations().add(decode(data, self.setup.format)).arrival]
 
     def enlist_expert(self, number: int) -> int:
-        """Return an incarnation for somebody who sends demonstrations.
+        """Return an incarnation for somebody who sends demonstrations; see ``Demonstrations.enlist``.
 
         Raises:
             InvalidInputError: the run has no demonstrations.
         """
-        return self._demonstrations().ring.grant(number)
+        return self._demonstrations().enlist(number)
 
     def set_samples_per_insert(self, ratio: float | None) -> None:
         """Change how often a row is drawn on average, from now on; None: no limit.
@@ -231,6 +237,7 @@ class ReplayBuffer:
             drawable_rows=self._sampler.drawable_rows,
             test_rows=self._sampler.test_rows,
             demonstration_rows=0 if demonstrations is None else demonstrations.ring.live_core_rows,
+            experts=0 if demonstrations is None else demonstrations.experts,
             inserted_rows=limiter.inserted,
             samples=limiter.sampled,
             samples_per_insert=limiter.samples_per_insert,
@@ -324,9 +331,8 @@ class ReplayBuffer:
         self._sampler = Sampler(ring, split=self._split, priorities=self._settings.priorities, seed=int(seed))
         self._pacer = DurableLimiter(self._pace(), ring)
 
-    def _refill(self, rings: RunRings, saved: Part | None) -> None:
+    def _refill(self, rings: RunRings, experience: SavedExperience | None) -> None:
         """Make a ring, and fill it with the experience of a checkpoint if there is one."""
-        experience = None if saved is None else SavedExperience(saved, self.setup.format)
         if experience is None:
             self._use(rings.make())
         else:

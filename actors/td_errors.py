@@ -26,11 +26,12 @@ class OneStepTdErrors:
     """Of the value after one decision."""
 
     def __call__(self, columns: Columns) -> Array:
-        """Return the errors (rows,): NaN for the last row, and where the policy had no values."""
+        """Return the errors (rows,): NaN for the last row, and where the policy had no values, or infinite ones."""
         rewards = weigh(columns["terms"], weight_vector(self.reward))
         after = np.append(columns["q_max"][1:], np.float32(np.nan)).astype(np.float64)
         ends = (columns["steps_to_end"] == 1) & (columns["how_ended"] == HowEnded.FINISH)
         after[ends] = 0.0
         errors = rewards + self.discount * after - columns["q_value"]
         errors[-1] = np.nan
+        errors[~np.isfinite(errors)] = np.nan
         return errors.astype(np.float32)

@@ -16,6 +16,7 @@
     ├── DataError                what another process of ours handed over, or left behind, cannot be used
     │   ├── ChunkError             experience of a collector: refuse it and go on
     │   ├── RingError              a ring of experience: do not attach to it, fill a new one from a checkpoint
+    │   │   └── RingInUseError       somebody else writes to it: it may be whole, leave it alone
     │   ├── CheckpointError        a checkpoint: stop; the message says what to type to go on
     │   └── ArtifactError          pretrained weights: do not start with them; a learner that runs goes on without
     ├── NotSavedError            something could not be written: go on, what was there before is whole; try later
@@ -101,6 +102,10 @@ class ChunkError(DataError):
 
 class RingError(DataError):
     """A ring of experience is damaged, of another layout, or in use by another writer."""
+
+
+class RingInUseError(RingError):
+    """Another process writes to a ring of experience, which may be whole: never remove it because of that."""
 
 
 class CheckpointError(DataError):

@@ -12,9 +12,10 @@ from typing import Literal
 import numpy as np
 import torch
 
-from actors.buffer_rings import BufferSetup
+from actors.buffer_rings import BufferSetup, base_of_rings
 from actors.courses import Course, Driving
 from actors.game_keeper import GameKeeper, InProcessGame
+from actors.td_errors import OneStepTdErrors
 from learner.pretrained import Injection
 from learner.update import LearnerUpdate
 from tmrl_ray.config.loading import config_hash
@@ -117,7 +118,8 @@ class Training:
         Args:
             run: name of the run, that no other ever has.
             directory: of the run's files.
-            check: see that there is room for the experience, and take the disk where shared memory is short.
+            check: see where the run has its experience; where it has none, see that there is room for it, and take the
+                disk where shared memory is short.
 
         Raises:
             InvalidInputError: the experience does not fit into memory.
@@ -135,7 +137,9 @@ class Training:
         )
         if not check:
             return setup
-        return replace(setup, ring_base=choose_base(setup.memory_bill(), disk=directory / "rings"))
+        disk = directory / "rings"
+        base = base_of_rings(run, setup.directory, (SHARED_MEMORY, disk))
+        return replace(setup, ring_base=base or choose_base(setup.memory_bill(), disk=disk, shared=SHARED_MEMORY))
 
     def game_keeper(self, collector: int | None = None, *, races: int = 0) -> GameKeeper:
         """Return who brings a game: a simulated one in this process, or the one that the configuration names.
@@ -164,8 +168,10 @@ class Training:
 
     def driving(self, device: torch.device | Literal["cpu"] = "cpu") -> Driving:
         """Return what collectors drive, and where they work out their decisions."""
-        policy = partial(self.policy, device=device)
-        return Driving(self.courses, self.observation, self.config.cut_offs, policy, self.format)
+        priorities, policy, td_errors = self.config.replay.priorities, partial(self.policy, device=device), None
+        if priorities is not None and priorities.new_rows == "td_error":
+            td_errors = OneStepTdErrors(self.config.reward, self.config.learner.discount.at(0))
+        return Driving(self.courses, self.observation, self.config.cut_offs, policy, self.format, td_errors)
 
     def update(self, device: torch.device, *, new: bool, announced: Path | None = None) -> LearnerUpdate:
         """Return what learns from batches, with a new network.
@@ -214,11 +220,12 @@ class Training:
         """
         self.injection(build_network(self.config.network, self.io, seed=0), announced)
 
-    def demonstrations(self, enlist: Callable[[int], int]) -> Iterator[Chunk]:
+    def demonstrations(self, enlist: Callable[[int], int], *, begun: int = 0) -> Iterator[Chunk]:
         """Yield the recorded races of the configuration's dataset, those on the maps of the run, as chunks.
 
         Args:
             enlist: returns the incarnation with which chunks of an expert are numbered; each race is one.
+            begun: of so many experts there are chunks already: the last of these comes again, as it may lack some.
 
         Raises:
             DatasetError: there are no races on these maps, or one cannot be used.
@@ -238,7 +245,8 @@ class Training:
                 f"{settings.dataset}: no race on {', '.join(readers)}",
                 hint="Record some: tmrl-ray record --help; or unset replay.demonstrations.dataset.",
             )
-        for number, folder in enumerate(folders):
+        first = max(0, begun - 1)
+        for number, folder in enumerate(folders[first:], first):
             race = read_race(folder)
             yield from readers[race.facts.map].chunks(race, ChunkBuilder(self.format, number, enlist(number)))
 

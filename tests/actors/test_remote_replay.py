@@ -76,7 +76,8 @@ def test_rows_are_appended_once_and_drawn_by_their_numbers(replay):
     reader = RingReader.attach(client.ring().directory, FORMAT)
     rows, generations = drawn.draw.rows.astype(np.int64).ravel(), drawn.draw.generations.ravel()
     metres = np.empty(2 * 31, dtype=np.float32)
-    assert reader.gather(rows, generations, {"metres": metres}).all()
+    reader.take("metres", rows, metres)
+    assert reader.intact(rows, generations).all()
     assert set(metres) <= {value for chunk in sent for value in chunk.core_of("metres")}
     assert client.standing(3).result(PATIENCE_S).policy_version == 5
 

@@ -13,6 +13,12 @@ from tmrl_ray.experience.ring import Ring
 from tmrl_ray.racing.rollout import RaceEnd, Step
 
 
+def guarded(ring: Ring, rows: np.ndarray) -> np.ndarray:
+    """Return which rows lie in the guard band ahead of the writer: live perhaps, but not to be drawn."""
+    ahead: np.ndarray = (rows - ring._newest.cursor) % ring.rows
+    return ahead < ring._files.description.guard_rows
+
+
 class SentRace(NamedTuple):
     """A race as it was driven."""
 

@@ -152,7 +152,9 @@ def run_reader(directory: Path, seconds: float) -> None:
         record = live[0]
         offsets = rng.permutation(record.core)[:size]
         rows, generations = record.core_start + offsets, np.full(size, record.generation)
-        intact = ring.gather(rows, generations, out)
+        for name, array in out.items():
+            ring.take(name, rows, array)
+        intact = ring.intact(rows, generations)
         metres = out["metres"]
         whole = (out["frame"] == (metres % 251).astype(np.uint8)[:, None, None]).all(axis=(1, 2))
         whole &= (out["floats"] == metres[:, None]).all(axis=1)

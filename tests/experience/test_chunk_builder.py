@@ -113,7 +113,7 @@ def test_races_are_numbered_and_one_without_steps_is_none() -> None:
     into.discard()
     assert into.held_rows == 0
     (chunk,) = races.race(into, 5)
-    assert (chunk.race_id, chunk.id.sequence, chunk.starts_race) == (2, 1, True)
+    assert (chunk.race_id, chunk.id.sequence, chunk.core_of("step_in_race")[0]) == (2, 1, 0)
 
 
 def test_errors_of_all_rows_are_computed_by_who_knows_the_reward() -> None:
@@ -155,6 +155,7 @@ def test_a_transition_needs_a_row_to_lead_to() -> None:
         ("how_ended", 0, 4, "disagree about the end"),
         ("floats", 4, np.nan, "floats .* no finite"),
         ("terms", 4, np.inf, "terms .* no finite"),
+        ("td_error", 4, -np.inf, "td_error .* infinite"),
     ],
 )
 def test_rows_that_no_race_gives_are_refused(column: str, row: int, value: float, message: str) -> None:

@@ -34,6 +34,12 @@ def test_the_bill_is_what_the_files_take(tmp_path: Path) -> None:
     ring.close()
 
 
+def test_a_short_bill_names_what_costs_most() -> None:
+    bill = MemoryBill((("terms", 3 * MIB), ("frame", 1000 * MIB), ("action", MIB), ("floats", 70 * MIB)))
+    rows = [line.rsplit(maxsplit=2)[:2] for line in bill.table(largest=2).splitlines()]
+    assert rows == [["frame", "1,000.0"], ["floats", "70.0"], ["the rest", "4.0"], ["total", "1,074.0"]]
+
+
 def test_a_large_ring_costs_what_was_measured() -> None:
     """200,000 rows of 120x160 and 184 floats, each frame once: 4.0 GB, and the overlap."""
     bill = bytes_needed(ChunkFormat(Layout.of((120, 160)), 0, 3), RingSize(200_000))
@@ -123,8 +129,7 @@ def test_what_killed_runs_left_behind_is_found_and_removed(tmp_path: Path, kille
     assert (found.directory, found.run) == (killed_run, "killed")
     assert found.size_bytes > bytes_needed(FORMAT, SIZE).total_bytes
     os.utime(half_made, (0, 0))
-    assert left_over.remove_left_over_rings(tmp_path, keep_run="killed") == [left_over.LeftOverRing(half_made, None, 0)]
-    assert left_over.remove_left_over_rings(tmp_path) == [found]
+    assert left_over.remove_left_over_rings(tmp_path) == [left_over.LeftOverRing(half_made, None, 0), found]
     assert not killed_run.exists()
     assert mine.directory.exists()
     assert released.directory.exists()

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.experience.journal import guarded
 from tests.experience.races import FORMAT, HISTORY, LAYOUT, LOOK_AHEAD, OBSERVATION, MadeUpRaces
 from tmrl_ray.errors import ChunkError, InvalidInputError, RingError
 from tmrl_ray.experience.chunk import Chunk, ChunkFormat
@@ -76,8 +77,8 @@ def assert_holds(ring: Ring, chunks: list[Chunk]) -> None:
     seen = ring.column("metres")[rows].tolist()
     assert seen == core[len(core) - len(seen) :]
     assert ring.intact(rows, generations).all()
-    assert not ring.guarded(rows).any()
-    assert all(ring.guarded(np.array([record.start]))[0] for record in live if record.core_start not in rows)
+    assert not guarded(ring, rows).any()
+    assert all(guarded(ring, np.array([record.start]))[0] for record in live if record.core_start not in rows)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -224,10 +225,12 @@ def test_rows_are_gathered_into_the_buffers_that_are_given(ring: Ring) -> None:
     out = {"frame": np.zeros((5, 3, 7, 5), np.uint8), "metres": np.zeros((5, 3), np.float32)}
     reader = RingReader.attach(ring.directory, FORMAT)
     around = rows[:, None] + np.array([-1, 0, 2])
-    assert reader.gather(around, generations, out).all()
+    for name, array in out.items():
+        reader.take(name, around, array)
+    assert reader.intact(around, generations).all()
     assert np.array_equal(out["frame"][4, 2], chunk.columns["frame"][8])
     assert out["metres"].tolist() == [[row, row + 1, row + 3] for row in range(2, 7)]
-    assert reader.gather(around, generations + 2, out).tolist() == [False] * 5
+    assert reader.intact(around, generations + 2).tolist() == [False] * 5
     with pytest.raises(IndexError):
         reader.take("metres", np.array([ring.rows]), np.zeros(1, np.float32))
 

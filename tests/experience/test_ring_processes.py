@@ -131,7 +131,9 @@ def test_a_thread_may_draw_while_another_one_appends(tmp_path: Path) -> None:
             if not index.total:
                 continue
             rows, generations = index.locate(rng.integers(index.total, size=61))
-        good = ring.gather(rows, generations, out)
+        for name, array in out.items():
+            ring.take(name, rows, array)
+        good = ring.intact(rows, generations)
         drawn, intact = drawn + 61, intact + int(good.sum())
         assert (out["frame"] == (out["metres"] % 251).astype(np.uint8)[:, None, None])[good].all()
     appender.join()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.experience.journal import JournalledCollector
+from tests.experience.journal import JournalledCollector, guarded
 from tests.experience.races import FORMAT
 from tests.experience.test_sum_tree import chi_square
 from tmrl_ray.config.replay import PrioritySettings
@@ -61,7 +61,7 @@ def test_only_core_rows_are_drawn_and_only_those_are_counted(ring: Ring, priorit
     assert (ring.column("action")[rows] != NO_ACTION).all()
     assert all(metres in collector.sent for metres in ring.column("metres")[rows].ravel().tolist())
     assert ring.intact(rows.ravel(), draw.generations.ravel()).all()
-    assert not ring.guarded(rows.ravel()).any()
+    assert not guarded(ring, rows.ravel()).any()
     assert sampler.drawable_rows == len(drawable(ring)) <= SIZE.capacity_rows
     assert ring.counters.env_steps == ring.counters.inserted_rows == len(collector.sent)
     assert draw.weights is None or (draw.weights == 1).all()
@@ -125,13 +125,13 @@ def test_updates_bring_no_row_back_that_has_come_near_the_writer(tmp_path: Path)
     size = RingSize(capacity_rows=709, chunk_rows=256, guard_rows=101)  # short chunks fill it before the window is full
     ring = Ring.create(tmp_path / "ring", FORMAT, size, run="test")
     sampler = Sampler(ring, priorities=SETTINGS, seed=6)
-    collector, guarded = fill(sampler, 100), np.zeros(1, bool)
-    while not guarded.any():
+    collector, near = fill(sampler, 100), np.zeros(1, bool)
+    while not near.any():
         rows = drawable(ring)
         generations = ring.generations(rows)
         for chunk in collector.race(1):
             sampler.append(chunk)
-        guarded = ring.guarded(rows) & ring.intact(rows, generations)
+        near = guarded(ring, rows) & ring.intact(rows, generations)
     assert sampler.update(PriorityUpdate(rows.astype(np.uint32), generations, np.ones(len(rows), np.float32))) > 0
     sampler.check_valid()
     ring.close()
@@ -161,7 +161,7 @@ def test_new_rows_by_maximum_by_mean_and_by_the_collectors_error(tmp_path: Path)
         errors = np.where(rows % 2, 3.998, 0.998).astype(np.float32)
         sampler.update(PriorityUpdate(rows.astype(np.uint32), ring.generations(rows), errors))
         (second,) = collector.race(7)
-        second.columns["td_error"][:3] = (-1.998, 0.0, np.nan)
+        second.columns["td_error"][:4] = (-1.998, 0.0, np.nan, np.inf)
         core = sampler.append(second).core
         assert core is not None
         leaves[kind] = ring.live_priorities()[core.slice]
@@ -169,7 +169,7 @@ def test_new_rows_by_maximum_by_mean_and_by_the_collectors_error(tmp_path: Path)
         ring.close()
     assert leaves["maximum"] == pytest.approx([4.0] * 7)
     assert leaves["mean"] == pytest.approx([(3.0 * 1.5) ** 2] * 7)  # mean of sqrt(4) and sqrt(1) is 1.5
-    assert leaves["td_error"][:3] == pytest.approx([2.0, 0.002, 4.0])
+    assert leaves["td_error"][:4] == pytest.approx([2.0, 0.002, 4.0, 4.0])
 
 
 def test_every_third_race_of_each_collector_is_kept_for_testing_as_a_whole(ring: Ring) -> None:
@@ -201,6 +201,16 @@ def test_nothing_to_draw_is_no_draw(ring: Ring) -> None:
     assert sampler.draw(1, 5) is None
     assert sampler.draw_test(1, 5) is None
     assert sampler.test_share == 0
+
+
+def test_the_first_rows_are_drawn_when_the_tree_has_them(ring: Ring) -> None:
+    sampler = Sampler(ring, priorities=SETTINGS)
+    (chunk,) = JournalledCollector(ring).race(40)
+    result = ring.append(chunk)  # as far as an append has come when another thread draws
+    assert sampler.drawable_rows == 40
+    assert sampler.draw(1, 5) is None
+    sampler._taken_in(result, TRAIN, np.ones(40))
+    assert sampler.draw(1, 5) is not None
 
 
 def test_a_sampler_that_attaches_after_a_restart_draws_the_same(tmp_path: Path) -> None:

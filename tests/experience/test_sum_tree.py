@@ -29,7 +29,7 @@ def test_indices_are_drawn_in_proportion_to_their_numbers() -> None:
     numbers = rng.random(SIZE) ** 3
     numbers[rng.random(SIZE) < 0.3] = 0
     tree = SumTree(SIZE)
-    tree.rebuild(numbers)
+    tree.set(slice(0, SIZE), numbers)
     draws = 200_000
     counts = np.bincount(tree.find(np.sort(rng.random(draws)) * tree.total), minlength=SIZE)
     assert abs(chi_square(counts, draws * numbers / numbers.sum())) < 4
@@ -39,7 +39,7 @@ def test_a_stratified_batch_differs_from_its_expectation_by_less_than_two() -> N
     rng = np.random.default_rng(5)
     numbers = rng.random(SIZE)
     tree = SumTree(SIZE)
-    tree.rebuild(numbers)
+    tree.set(slice(0, SIZE), numbers)
     drawn = tree.draw(rng, (11, 499))
     assert drawn.shape == (11, 499)
     assert (np.diff(drawn, axis=1) >= 0).all()
@@ -89,7 +89,7 @@ def test_it_goes_on_alike_when_it_is_rebuilt_from_its_leaves() -> None:
     old, new = SumTree(SIZE), SumTree(SIZE)
     for _ in range(50):
         old.set(rng.integers(0, SIZE, 13), rng.random(13))
-    new.rebuild(old.leaves.copy())
+    new.set(slice(0, SIZE), old.leaves.copy())
     assert new.total == old.total
     first, second = (tree.draw(np.random.default_rng(1), (3, 101)) for tree in (old, new))
     assert np.array_equal(first, second)
@@ -101,7 +101,7 @@ def test_the_first_and_last_target_of_each_block_find_its_first_and_last_number(
     numbers = 0.1 + np.random.default_rng(seed).random(size)
     numbers[::BLOCK] = numbers[BLOCK - 1 :: BLOCK] = 0
     tree = SumTree(size)
-    tree.rebuild(numbers)
+    tree.set(slice(0, size), numbers)
     ends = np.array(list(accumulate(sum(block) for block in numbers.reshape(-1, BLOCK).tolist())))
     assert np.array_equal(tree.find(np.nextafter(ends, 0)), np.arange(400) * BLOCK + BLOCK - 2)
     assert np.array_equal(tree.find(ends[:-1]), np.arange(1, 400) * BLOCK + 1)

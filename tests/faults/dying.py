@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from actors.buffer_rings import RunRings
 from actors.draw_messages import Drawn, DrawRequest
 from actors.replay_buffer import ReplayBuffer
 from tests.faults.buffer_site import BufferSite
 from tests.faults.parts import die
 from tests.runs.saved_state import CountingDisk
 from tmrl_ray.errors import InvalidInputError
+from tmrl_ray.experience.ring import Ring
 from tmrl_ray.experience.sampling import PriorityUpdate
 from tmrl_ray.experience.sum_tree import SumTree
 
@@ -48,6 +50,17 @@ def save_until_killed(folder: Path, step: int) -> None:
     disk = CountingDisk(lambda now: die() if now == step else None)
     buffer._folder._disk = disk
     site.save(buffer, disk)
+
+
+def resize_until_killed(site: BufferSite, point: str) -> None:
+    """Open the buffer that is there with another capacity, and die while it moves to another ring."""
+    if point == "before the note":
+        RunRings.settle = lambda *_: die()  # type: ignore[method-assign]
+    elif point == "before the old ring goes":
+        Ring.remove = lambda *_: die()  # type: ignore[method-assign]
+    else:  # the old one is gone, the new one is not in its place
+        Ring.move = lambda *_: die()  # type: ignore[method-assign]
+    site.open()
 
 
 def update_until_killed(site: BufferSite, point: str) -> None:

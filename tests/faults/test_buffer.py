@@ -19,7 +19,7 @@ from actors.draw_messages import Drawn, DrawRequest
 from tests.actors.buffers import settings_of
 from tests.faults.buffer_site import ROWS, BufferSite
 from tests.faults.conftest import Recovery
-from tests.faults.dying import in_process, update_until_killed
+from tests.faults.dying import in_process, resize_until_killed, update_until_killed
 from tmrl_ray.config.replay import PrioritySettings
 from tmrl_ray.errors import InvalidInputError
 from tmrl_ray.experience.memory import choose_base
@@ -144,6 +144,29 @@ def test_row_14_a_ring_goes_to_the_disk_where_shared_memory_is_short(tmp_path: P
         with pytest.raises(InvalidInputError, match="MiB to spare") as refusal:
             choose_base(bill, shared=short)
     assert "total" in str(refusal.value)
+
+
+@pytest.mark.parametrize("point", ["before the note", "before the old ring goes", "before the new one takes its place"])
+def test_row_32_a_kill_while_a_run_moves_to_another_capacity_loses_nothing(
+    tmp_path: Path, point: str, recovery: Recovery
+) -> None:
+    """Resume with another capacity: all that fits is kept, also what came after the newest checkpoint."""
+    site = BufferSite(tmp_path)
+    buffer = site.open()
+    sender = site.sender(buffer)
+    sender.send(buffer, 113)
+    site.save(buffer)
+    sender.send(buffer, 97)
+    buffer.close()
+    larger = BufferSite(tmp_path, settings_of(rows=2 * ROWS, samples_per_insert=None))
+    assert in_process(resize_until_killed, larger, point) == -signal.SIGKILL
+    recovery.begin()
+    again = larger.open(restored=True)
+    recovery.end()
+    assert (again.was_attached, again.ring.capacity_rows) == (True, 2 * ROWS)
+    larger.check(again)
+    assert [each.name for each in again.ring.directory.parent.iterdir()] == [again.ring.directory.name]
+    again.remove()
 
 
 def _drive(folder: Path) -> tuple[str, str]:

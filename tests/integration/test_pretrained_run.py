@@ -156,3 +156,5 @@ def test_shown_rows_are_numbered_race_by_race(folder: Path, dataset: Path) -> No
     chunks = list(training.demonstrations(lambda number: 7 + number))
     assert [(chunk.id.collector, chunk.id.incarnation, chunk.id.sequence) for chunk in chunks] == [(0, 7, 0), (1, 8, 0)]
     assert all((np.asarray(chunk.columns["action"][: chunk.core]) == FORWARD_LEFT).all() for chunk in chunks)
+    (again,) = training.demonstrations(lambda number: 7 + number, begun=2)  # the first one is whole
+    assert (again.id, again.checksum) == (chunks[1].id, chunks[1].checksum)

@@ -19,7 +19,7 @@ NO_EXPERT = -1
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Batch:
-    """Transitions of up to n steps, drawn from the ring; the tensors are filled anew for the next batch but one."""
+    """Transitions of up to n steps, drawn from the ring; a ``BatchBuilder`` fills its tensors again later."""
 
     frames: Tensor | None
     """(B, C, H, W) uint8, oldest first; None where the network sees no pictures."""

@@ -89,11 +89,6 @@ class Chunk:
         return int(self.columns["race_id"][0])
 
     @property
-    def starts_race(self) -> bool:
-        """Whether it holds the first decision of its race."""
-        return int(self.columns["step_in_race"][self.leading]) == 0
-
-    @property
     def ends_race(self) -> bool:
         """Whether its last row is the final observation of its race."""
         return int(self.columns["steps_to_end"][-1]) == 0
@@ -115,7 +110,8 @@ class Chunk:
 
         Raises:
             ChunkError: numbers of rows out of bounds, arrays of another shape or dtype, rows that are not consecutive
-                steps of one race, an unknown action, an end of the race in its midst, or floats that are no numbers.
+                steps of one race, an unknown action, an end of the race in its midst, floats that are no numbers, or
+                infinite TD errors.
         """
         self._check_counts()
         for column in self.format.layout.columns:
@@ -128,6 +124,8 @@ class Chunk:
         for name in ("floats", "terms"):
             if not np.isfinite(self.columns[name]).all():
                 raise self._error(f"column {name} has elements that are no finite numbers")
+        if np.isinf(self.columns["td_error"]).any():  # NaN: it is unknown
+            raise self._error("column td_error has elements that are infinite")
 
     def _check_counts(self) -> None:
         limits = self.format

@@ -27,6 +27,21 @@ class Demonstrations:
         self.share = share
         self.sampler = Sampler(ring, seed=seed)
 
+    @property
+    def experts(self) -> int:
+        """Of how many there are rows, if they are numbered from 0 and come one after the other."""
+        return 1 + max((record.collector for record in self.ring.live_chunks()), default=-1)
+
+    def enlist(self, number: int) -> int:
+        """Return an incarnation for an expert.
+
+        One of whom there are rows gets the same again: whoever was killed begins its race once more, and what is
+        there of it counts once.
+        """
+        found = (record.incarnation for record in self.ring.live_chunks() if record.collector == number)
+        known = next(found, None)
+        return self.ring.grant(number) if known is None else known
+
     def add(self, chunk: Chunk) -> AppendResult:
         """Take in a chunk of an expert's race, once, however often it comes.
 

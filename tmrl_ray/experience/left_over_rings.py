@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tmrl_ray.errors import RingError
-from tmrl_ray.experience.memory import RING_PREFIX, SHARED_MEMORY
+from tmrl_ray.experience.memory import RING_PREFIX, SHARED_MEMORY, size_of
 from tmrl_ray.experience.ring_files import LOCK_FILE, Description, WriterLock
 
 log = logging.getLogger(__name__)
@@ -38,19 +38,13 @@ def left_over_rings(base: Path = SHARED_MEMORY) -> list[LeftOverRing]:
     return found
 
 
-def remove_left_over_rings(base: Path = SHARED_MEMORY, *, keep_run: str | None = None) -> list[LeftOverRing]:
-    """Remove what ``left_over_rings`` finds and return it.
-
-    Args:
-        base: where to look.
-        keep_run: rings of this run stay, since it is about to be resumed.
-    """
+def remove_left_over_rings(base: Path = SHARED_MEMORY) -> list[LeftOverRing]:
+    """Remove what ``left_over_rings`` finds under ``base`` and return it."""
     removed = []
     for ring, lock in _find(base):
-        if keep_run is None or ring.run != keep_run:
-            shutil.rmtree(ring.directory)
-            log.warning("removed %s, which a killed run left behind: %d bytes", ring.directory, ring.size_bytes)
-            removed.append(ring)
+        shutil.rmtree(ring.directory)
+        log.warning("removed %s, which a killed run left behind: %d bytes", ring.directory, ring.size_bytes)
+        removed.append(ring)
         lock.release()
     return removed
 
@@ -71,4 +65,4 @@ def _find(base: Path) -> Iterator[tuple[LeftOverRing, WriterLock]]:
         if needed:
             lock.release()
             continue
-        yield LeftOverRing(directory, run, sum(path.stat().st_size for path in directory.iterdir())), lock
+        yield LeftOverRing(directory, run, size_of(directory)), lock

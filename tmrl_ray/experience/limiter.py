@@ -91,10 +91,6 @@ class RateLimiter:
         """Samples per inserted row over the whole run; NaN before the first row."""
         return self.sampled / self.inserted if self.inserted else float("nan")
 
-    def can_insert(self, rows: int) -> bool:
-        """Return whether so many rows may be inserted."""
-        return self.rows + rows <= self.pace.min_size or rows <= self.credits()
-
     def credits(self) -> float:
         """Return how many rows may be inserted now; infinity where nothing limits them."""
         ratio = self.pace.samples_per_insert

@@ -29,7 +29,7 @@ from tmrl_ray.experience.chunk_records import Counters, Extent, Kind, Place, Rec
 from tmrl_ray.experience.draw_index import DrawIndex
 from tmrl_ray.experience.incarnations import Arrival, Incarnations
 from tmrl_ray.experience.memory import RingSize
-from tmrl_ray.experience.ring_files import RING_VERSION, Description, RingFiles, WriterLock
+from tmrl_ray.experience.ring_files import PATIENCE_S, RING_VERSION, Description, RingFiles, WriterLock
 from tmrl_ray.experience.ring_reader import Ints, Mask, RingReader
 from tmrl_ray.process_identity import ProcessIdentity
 
@@ -136,10 +136,11 @@ class Ring(RingReader):
             verify_contents: also read all rows and compare their checksums; worth it after the machine crashed.
 
         Raises:
-            RingError: there is none, somebody writes to it, it is damaged, or it holds other chunks.
+            RingInUseError: somebody writes to it.
+            RingError: there is none, it is damaged, or it holds other chunks.
         """
         Description.read(directory).check(directory, format)
-        writer = WriterLock(directory)
+        writer = WriterLock(directory, patience_s=PATIENCE_S)
         try:
             files = RingFiles.open(directory, format, writable=True)
             ring = cls(files, format, writer)
@@ -246,11 +247,6 @@ class Ring(RingReader):
                 leaves[core] = self._files.priorities[core]
         return leaves
 
-    def guarded(self, rows: Ints) -> Mask:
-        """Return which rows lie in the guard band: live perhaps, but not to be drawn."""
-        ahead: Ints = (rows - self._newest.cursor) % self.rows
-        return ahead < self._files.description.guard_rows
-
     def would_evict(self, chunk: Chunk) -> bool:
         """Return whether taking in a chunk, if it is new, would evict others or bring them into the guard band."""
         with self._appending, self.lock:
@@ -268,6 +264,11 @@ class Ring(RingReader):
     def close(self) -> None:
         """Let another process write; the ring stays."""
         self._writer.release()
+
+    def move(self, directory: Path) -> None:
+        """Rename its folder; whoever reads it goes on."""
+        self.directory.rename(directory)
+        self._files.directory = directory
 
     def remove(self) -> None:
         """Remove the ring; the memory is given back when the last reader has let go of it."""

@@ -20,6 +20,7 @@ import math
 import mmap
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from tmrl_ray.errors import InvalidInputError, RingError
+from tmrl_ray.errors import InvalidInputError, RingError, RingInUseError
 from tmrl_ray.experience.chunk import ChunkFormat
 from tmrl_ray.experience.chunk_records import RECORD_BYTES, STATE_WORDS
 from tmrl_ray.experience.columns import Array
@@ -41,6 +42,9 @@ LOCK_FILE = "lock"
 _DESCRIPTION = "ring.json"
 _PAGE_BYTES = mmap.PAGESIZE
 _NEW_RING = "Start the run with --restart, or from its checkpoint: a new ring is made then."
+PATIENCE_S = 1.0
+"""For so long a writer waits for a ring that is in use: whoever looks for left-over rings has each for microseconds."""
+_LOOK_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -111,31 +115,43 @@ class Description:
             raise RingError(
                 f"the ring in {directory} has layout {self.layout_hash}, history {self.history} and look-ahead "
                 f"{self.look_ahead}; this run has {mine[0]}, {mine[1]} and {mine[2]}",
-                hint=_NEW_RING,
+                hint="Take back what was changed in the configuration since, or replace --resume by --restart.",
             )
 
 
 class WriterLock:
     """The right to write to a ring; let go of when it is released, or when its process dies, however it dies."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, patience_s: float = 0.0) -> None:
         """Take it.
 
+        Args:
+            directory: of the ring.
+            patience_s: for so long it is waited for.
+
         Raises:
-            RingError: somebody else has it.
+            RingInUseError: somebody else has it.
         """
         self._file = (directory / LOCK_FILE).open("wb")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
-            raise RingError(
-                f"another process writes to the ring in {directory}", hint="Stop the run that uses it first."
-            ) from error
+        give_up_s = time.monotonic() + patience_s
+        while not self._take():
+            if time.monotonic() >= give_up_s:
+                self._file.close()
+                raise RingInUseError(
+                    f"another process writes to the ring in {directory}", hint="Stop the run that uses it first."
+                )
+            time.sleep(_LOOK_S)
 
     def release(self) -> None:
         """Let go of it."""
         self._file.close()
+
+    def _take(self) -> bool:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What is drawn: rows of the ring, uniformly or by priority, and races that are kept for testing.
 
 This lives with the writer of the ring and gives out numbers of rows only; whoever asked gathers the rows itself (see
-``batches``) and sends back priorities. The loop in which it is used::
+``batch_builder``) and sends back priorities. The loop in which it is used::
 
     sampler.append(chunk)                               as collectors send them
     draw = sampler.draw(batches=8, batch_size=512)      when the learner asks
@@ -278,8 +278,10 @@ class _Prioritised:
         self._held: deque[tuple[int, Extent]] = deque()  # generation and core rows of the chunks in the tree
         self._rebuild()
 
-    def draw(self, rng: np.random.Generator, batches: int, batch_size: int, *, beta: float) -> Draw:
+    def draw(self, rng: np.random.Generator, batches: int, batch_size: int, *, beta: float) -> Draw | None:
         self._drop_old()
+        if not self._tree.total:  # the ring has the first rows, and the tree is about to take them in
+            return None
         rows = self._tree.draw(rng, (batches, batch_size))
         masses = self._tree.leaves[rows]
         weights = (masses / masses.min(axis=1, keepdims=True)) ** -beta  # the factor that they share is divided out
@@ -291,7 +293,7 @@ class _Prioritised:
         settings = self._settings
         if settings.new_rows == "td_error":
             priorities = self._priorities(chunk.core_of("td_error"))
-            return np.where(np.isnan(priorities), self.highest, priorities)
+            return np.where(np.isfinite(priorities), priorities, self.highest)
         if settings.new_rows == "maximum":
             return np.full(chunk.core, self.highest)
         rows = sum(extent.rows for _, extent in self._held)

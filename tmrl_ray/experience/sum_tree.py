@@ -68,10 +68,6 @@ class SumTree:
         self._within[blocks] = _running_sums(self._leaves[blocks])
         self._running = None
 
-    def rebuild(self, leaves: Floats) -> None:
-        """Take over all numbers (size,)."""
-        self.set(slice(0, self.size), leaves)
-
     def find(self, targets: Floats) -> Ints:
         """Return the indices (B,) at which the running sum of the numbers passes ``targets`` (B,).
 
