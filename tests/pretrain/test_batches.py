@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from pretrain.batches import Ahead, Batch, BatchSource, Wanted, World
-from tests.pretrain.drawn_races import INTERVAL_MS, LAYOUT, drawn_cache
-from tests.pretrain.stages import cloning, loop_of, visual
+from pretrain.bc.bc_stage import class_counts
+from tests.pretrain.drawn_races import INTERVAL_MS, LAYOUT, drawn_cache, drawn_race
+from tests.pretrain.stages import cloner_stage, cloning, loop_of, visual
+from tmrl_ray.datasets.cache import RaceCache
 from tmrl_ray.errors import InvalidInputError
 
 CLONED = Wanted(offsets_ms=(0, 50), target="current_tick", floats=True, previous_ms=(-50,))
@@ -144,3 +146,27 @@ def test_a_rest_is_left_out_and_counted_so(cache) -> None:
 def test_more_workers_than_a_batch_can_feed_are_refused(cache) -> None:
     with pytest.raises(InvalidInputError, match="batches of 7 of 116 samples are too few for 2 workers"):
         BatchSource(cache, cloning(batch_size=7), Wanted(), world=World(0, 2))
+
+
+def test_fewer_samples_to_measure_on_than_workers_are_refused() -> None:
+    """A worker without any would wait for ever for the others' sums, or add up other names."""
+    races = RaceCache.of([drawn_race("map0", "race"), drawn_race("map1", "race", rows=3)])
+    config = cloning(val_track_ids=("map1",))
+    for size in (1, 3):
+        shares = [BatchSource(races, config, CLONED, world=World(rank, size)) for rank in range(size)]
+        assert all(list(share.validate()) for share in shares)
+    with pytest.raises(InvalidInputError, match="3 samples to measure on are too few for 4 workers"):
+        BatchSource(races, config, CLONED, world=World(0, 4))
+
+
+def test_the_next_tick_is_the_action_at_the_next_picture(cache) -> None:
+    stage = cloner_stage(bc_target="next_tick")
+    data = BatchSource(cache, cloning(bc_target="next_tick"), stage.wanted)
+    batches = list(data.validate())
+    action = cache.labels(np.arange(len(cache)))[:, 0]
+    told = np.concatenate([batch.labels.numpy() for batch in batches])
+    np.testing.assert_array_equal(told, action[data.val_rows + 1][:, None])
+    last_rows = {race.end_row - 1 for race in cache.races}
+    assert not last_rows & {*data.train_rows.tolist(), *data.val_rows.tolist()}  # no picture comes after those
+    counts = class_counts(data, stage.wanted, stage.classes)
+    np.testing.assert_array_equal(counts[0], np.bincount(action[data.train_rows + 1], minlength=12))

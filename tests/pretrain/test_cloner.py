@@ -251,3 +251,28 @@ def test_the_nine_classes_by_hand() -> None:
     assert told[6:12:3] == ["straight+brake", "straight+brake"]  # braking counts, whatever else is pressed
     assert len(np.unique(classes.of_action)) == 9
     assert len(np.unique(ActionClasses.of(27).of_action)) == 12
+
+
+CONCAT = {"n_stack": 2, "stack_mode": "concat"}
+
+
+def test_one_goes_on_with_the_layer_that_joins_pictures() -> None:
+    frames = torch.cat([FRAMES, FRAMES.flip(-1)], dim=1)
+    source = cloner_stage(**CONCAT, bc_mode="full_policy", seed=3).eval()
+    going_on = cloner_stage(**CONCAT, seed=4).eval()
+    going_on.cloner.load_parts(source.artifact_parts(), "there")
+    torch.testing.assert_close(going_on.cloner(frames, None), source.cloner(frames, None))
+
+
+def test_heads_are_gone_on_with_only_behind_the_layer_that_they_were_trained_on() -> None:
+    joined = cloner_stage(**CONCAT, bc_mode="full_policy").artifact_parts()
+    with pytest.raises(ArtifactError, match="runs/bc has heads for several pictures that a layer joins") as error:
+        cloner().load_parts(joined, "runs/bc")
+    assert "stack_mode: concat" in (error.value.hint or "")
+    with pytest.raises(ArtifactError, match=r"does not fit:\n  fusion.weight"):
+        cloner(n_stack=3, stack_mode="concat").load_parts(joined, "runs/bc")
+    backbone = cloner_stage(**CONCAT, use_actions_head=True).artifact_parts()
+    assert PartKey("fusion") not in backbone
+    with pytest.raises(ArtifactError, match="runs/bc has no fusion") as error:
+        cloner(**CONCAT, use_actions_head=True).load_parts(backbone, "runs/bc")
+    assert "full_policy" in (error.value.hint or "")
