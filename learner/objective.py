@@ -18,6 +18,7 @@ from tmrl_ray.config.learner import LearnerSettings, MunchausenSettings
 from tmrl_ray.experience.batches import Batch
 from tmrl_ray.iqn import losses
 from tmrl_ray.iqn.network import IQN
+from tmrl_ray.racing.actions import ACTION_NAMES
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -190,6 +191,8 @@ def _figures(
 ) -> dict[str, Tensor]:
     """Return the figures of a batch: ``each`` and ``scaled`` (B,), ``values`` (B, N, A), ``own`` (B, N)."""
     mean_values = values.mean(dim=1)  # (B, A)
+    by_action = values.std(dim=1).mean(dim=0).unbind()
+    names = (f"quantile_std.{name.replace('+', '_')}" for name in ACTION_NAMES)
     return {
         "loss": scaled.mean(),
         "loss_unscaled": each.mean(),
@@ -200,4 +203,4 @@ def _figures(
         "action_gap": losses.action_gap(mean_values).mean(),
         "action_spread": losses.action_spread(mean_values).mean(),
         "quantile_std": own.std(dim=1).mean(),
-    }
+    } | dict(zip(names, by_action, strict=False))  # it may have fewer actions

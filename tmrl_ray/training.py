@@ -108,9 +108,14 @@ class Training:
 
     @property
     def references_s(self) -> dict[str, dict[str, float]]:
-        """Times by which races on each map are measured: those of the pursuit driver on tracks that ship."""
+        """Times by which races on each map are measured: the configuration's, and the pursuit driver's on tracks."""
         times_s = pursuit_times_s()
-        return {entry.name: {"pursuit": times_s[entry.map]} for entry in self.config.maps if entry.map in times_s}
+        references_s: dict[str, dict[str, float]] = {}
+        for entry in self.config.maps:
+            known = {"pursuit": times_s[entry.map]} if entry.map in times_s else {}
+            if found := known | entry.references_s:
+                references_s.setdefault(entry.name, {}).update(found)
+        return references_s
 
     def buffer_setup(self, run: str, directory: Path, *, check: bool = True) -> BufferSetup:
         """Return what the replay buffer of a run is made with.

@@ -10,7 +10,7 @@ import torch
 
 from tests.integration.test_serial import QUICKSTART, TINY
 from tmrl_ray.config.loading import load_config
-from tmrl_ray.racing.actions import FORWARD
+from tmrl_ray.racing.actions import ACTION_NAMES, FORWARD
 from tmrl_ray.runs.checkpoint import CheckpointStore, Identity
 from tmrl_ray.runs.declared import METRICS
 from tmrl_ray.runs.json_sink import RecordedRow, read_rows
@@ -39,8 +39,9 @@ SETTINGS = (
 """A car that drives straight on finishes the track ``ice``, and nothing that it learns makes it do anything else."""
 ON_EACH_ROW = {"clock/learner_steps", "clock/training_hours"}
 ON_A_GPU = {"learner/copy_ms"}
-ON_RAY = {"collector/restarts/{reason}", "memory/spilled_bytes"}
+ON_RAY = {"collector/restarts/{reason}", "evaluation/failures", "memory/spilled_bytes"}
 WITH_DEMONSTRATIONS = "learner/imitation_"
+SPREAD = "learner/quantile_std/"
 PRETRAINING = "pretrain"
 """Group of what jobs of pretraining tell; a run trains without them."""
 
@@ -94,3 +95,6 @@ def test_what_is_told_is_what_happened(rows: list[RecordedRow]) -> None:
     assert last["experience/test_share"] > 0
     shares = [last[f"learner/{name}_share"] for name in ("idle", "training", "gathering", "testing", "publishing")]
     assert sum(shares) == pytest.approx(1.0)
+    told = {name.removeprefix(SPREAD) for name in last if name.startswith(SPREAD)}
+    assert told == {name.replace("+", "_") for name in ACTION_NAMES}
+    assert all(last[SPREAD + action] > 0 for action in told)

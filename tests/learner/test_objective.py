@@ -72,6 +72,16 @@ def test_a_loss_by_hand() -> None:
     assert result.figures["loss"].item() == pytest.approx(9 / 64)
 
 
+def test_how_far_quantiles_of_each_action_are_apart() -> None:
+    """0 and 1 for action 0, 9 and 12 for action 1: 1 / sqrt(2) and 3 / sqrt(2)."""
+    told = objective(PLAIN, Told([[0.0, 9.0], [1.0, 12.0]]), Told([[0.5, 0.0], [1.5, 0.0]])).figures
+    by_action = {name: value.item() for name, value in told.items() if name.startswith("quantile_std.")}
+    assert by_action == pytest.approx(
+        {"quantile_std.accelerate": 0.5**0.5, "quantile_std.accelerate_left": 3 * 0.5**0.5}
+    )
+    assert told["quantile_std"].item() == pytest.approx(0.5**0.5)
+
+
 def test_a_loss_scaled_by_the_targets_own_by_hand() -> None:
     """Targets 1/4 and 3/4 against themselves: differences 0 and 1/2, -1/2 and 0; Huber 1/4; weights 1/4, 1/4.
 

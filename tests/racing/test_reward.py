@@ -105,6 +105,15 @@ def test_each_weight_weighs_its_own_term():
         assert weight_vector(weights).tolist() == [7.0 if other == term else 0.0 for other in Term]
 
 
+def test_slides_are_weighed_by_schedules_of_env_steps():
+    bump = {"points": ((0, 0.0), (100, 2.0), (300, 0.0))}
+    weights = RewardSettings(speed_slide=bump, neo_slide=3.0, schedule_speed=10.0)
+    values = [
+        weight_vector(weights, step)[[Term.SPEED_SLIDE, Term.NEO_SLIDE]].tolist() for step in (0, 500, 1000, 2000)
+    ]
+    assert values == [[0.0, 3.0], [1.0, 3.0], [2.0, 3.0], [1.0, 3.0]]
+
+
 def test_the_finish_is_rewarded_once():
     bonus = weight_vector(RewardSettings(per_ms=0.0, per_metre=0.0, finish=11.0))
     assert weigh(np.stack([terms(), terms(finished=True)]), bonus).tolist() == [0.0, 11.0]

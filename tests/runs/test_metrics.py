@@ -83,7 +83,7 @@ LEGACY = {
     "Gradients/by_layer": "parameter/gradient_",
     "Network/weights": "parameter/{what",
     "Network/optimizer": "parameter/{what",
-    "IQN/quantile_std_action": "learner/quantile_std",
+    "IQN/quantile_std_action": "learner/quantile_std/{action",
     "cumul_number_batches_done": "learner/updates",
     "cumul_number_single_memories_used": "learner/samples",
     "cumul_number_single_memories_should_have_been_used": "limiter/balance",

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from tmrl_ray.config.schedule import ScheduleSettings
 from tmrl_ray.config.settings import Settings
 
 
@@ -28,6 +29,9 @@ class MapEntry(Settings):
     """Whether the races are stored as experience."""
     repeat: PositiveInt = 1
     """How many races are driven on it before the cycle goes on."""
+    references_s: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], PositiveFloat] = {}
+    """Times in seconds by which races on it are measured, by what they are called: ``{author: 24.54, gold: 25.87}``. On
+    tracks that ship, the time of the pursuit driver is known."""
 
 
 class LineSettings(Settings):
@@ -78,10 +82,10 @@ class RewardSettings(Settings):
     per_speed: float = 0.0
     """For each m/s gained or lost between two decisions while the car moves forwards; 0.02 is as if the race
     went on at the final speed for two seconds."""
-    speed_slide: float = 0.0
-    """At most per decision, for sliding by just the amount at which the car gains speed."""
-    neo_slide: float = 0.0
-    """For a decision with a sideways speed of at least 2 m/s."""
+    speed_slide: ScheduleSettings = ScheduleSettings.constant(0.0)
+    """At most per decision, for sliding by just the amount at which the car gains speed; over env steps."""
+    neo_slide: ScheduleSettings = ScheduleSettings.constant(0.0)
+    """For a decision with a sideways speed of at least 2 m/s; over env steps."""
     kamikaze: float = 0.0
     """For a decision that keeps the accelerator down, or with at most one wheel on the ground."""
     close_to_line: float = 0.0
@@ -89,6 +93,8 @@ class RewardSettings(Settings):
     finish: float = 0.0
     """For crossing the finish line. Where only progress is rewarded the last metre is worth no more than any other, and
     a car may stop before it; a bonus of what a few seconds of driving are worth makes it go on."""
+    schedule_speed: PositiveFloat = 1.0
+    """Multiplies the env steps of the schedules: larger means slower."""
 
 
 class CutOffSettings(Settings):

@@ -41,4 +41,5 @@ class TrainingSettings(Settings):
     device: str = "auto"
     """Where the learner computes: cpu, cuda, cuda:1, ... auto: cuda if there is one."""
     threads: PositiveInt | None = None
-    """Threads with which torch computes on the CPU; null: one for each core."""
+    """Threads with which the learner computes on the CPU; null: in one process one for each core, on a cluster one for
+    each core that it reserves, of which there is one: the others are for collectors."""

@@ -104,14 +104,14 @@ def speed_slide(sideways_mps: float, forward_mps: float) -> float:
     return max(0.0, 1.0 - abs(excess - 1.0))
 
 
-def weight_vector(settings: RewardSettings) -> NDArray[np.float64]:
-    """Return the weight of each term, (R,)."""
+def weight_vector(settings: RewardSettings, env_steps: int = 0) -> NDArray[np.float64]:
+    """Return the weight of each term (R,) after ``env_steps`` of the run."""
     weights = np.zeros(TERM_COUNT)
     weights[Term.ELAPSED_MS] = settings.per_ms
     weights[Term.ADVANCED_M] = settings.per_metre
     weights[Term.SPEED_GAIN_MPS] = settings.per_speed
-    weights[Term.SPEED_SLIDE] = settings.speed_slide
-    weights[Term.NEO_SLIDE] = settings.neo_slide
+    weights[Term.SPEED_SLIDE] = settings.speed_slide.at(env_steps, speed=settings.schedule_speed)
+    weights[Term.NEO_SLIDE] = settings.neo_slide.at(env_steps, speed=settings.schedule_speed)
     weights[Term.KAMIKAZE] = settings.kamikaze
     weights[Term.LINE_DISTANCE_M] = settings.close_to_line
     weights[Term.FINISHED] = settings.finish

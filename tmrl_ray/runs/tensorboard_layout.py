@@ -25,6 +25,7 @@ PAGES: dict[str, dict[str, str]] = {
         "Error of values, and on races kept for testing": r"^learner/(td_error|test_td_error)$",
         "Values that the learner expects": r"^learner/(value|value_best|target)$",
         "How far actions differ": r"^learner/(action_gap|action_spread|quantile_std)$",
+        "How uncertain the return of each action is": r"^learner/quantile_std/",
         "Norm of the gradient before clipping": r"^learner/gradient_norm_(median|d98|max)$",
         "Norm of the gradient by part": r"^learner/gradient_norm/",
         "Learning rate": r"^learner/learning_rate$",

@@ -175,6 +175,13 @@ _GRADIENTS = (
         rising="The more of them stand at the limit, the more steps are clipped.",
     ),
     Metric(
+        name="learner/quantile_std/{action}",
+        unit="return",
+        ray="learner_quantile_std_action",
+        help="Standard deviation over the quantiles of one action, taken or not, mean over a batch.",
+        rising="What that action earns is held for less certain; one that is hardly ever taken is known least.",
+    ),
+    Metric(
         name="learner/gradient_norm/{part}",
         unit="",
         ray="learner_gradient_norm_part",
@@ -262,7 +269,8 @@ _PACE = (
         name="learner/set_aside",
         kind=Kind.COUNTER,
         unit="batches",
-        help="Batches whose loss or gradient was not finite; their step was undone, their rows are in the log.",
+        help="Batches whose loss or gradient was not finite; their step was undone, and their rows are in the run's "
+        "`set_aside.jsonl`.",
         healthy="0.",
         rising="Numbers overflow: lower the learning rate or use bf16 instead of fp16.",
     ),

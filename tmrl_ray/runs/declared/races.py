@@ -47,7 +47,8 @@ RACES = (
     Metric(
         name="race/medal_ratio/{map}/{kind:explore|greedy|evaluation}/{reference}",
         unit="",
-        help="Finish time over a reference time of that map: author, gold, or the frozen time of the pursuit driver.",
+        help="Finish time over a reference time of that map: author, gold or what else `maps` names in `references_s`, "
+        "and pursuit, the frozen time of that driver on the tracks that ship.",
         healthy="Below 1.",
         rising="The car gets slower; below 1 it beats the reference.",
     ),
