@@ -51,13 +51,24 @@ class Batch:
     def __len__(self) -> int:
         return len(self.actions)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what there is, by name."""
+        named = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
     def to(self, device: torch.device) -> Batch:
-        """Return the batch on ``device``; from pinned memory the copy does not wait."""
-        tensors = {each.name: getattr(self, each.name) for each in fields(self)}
-        return replace(
-            self,
-            **{name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items() if tensor is not None},
-        )
+        """Return the batch on ``device``; nobody waits for a copy from pinned memory."""
+        return replace(self, **{name: each.to(device, non_blocking=True) for name, each in self.tensors().items()})
+
+    def empty_like(self, device: torch.device) -> Batch:
+        """Return memory on ``device`` for batches of this size."""
+        return replace(self, **{name: torch.empty_like(each, device=device) for name, each in self.tensors().items()})
+
+    def copy_into(self, other: Batch) -> None:
+        """Copy it into the memory of another one of its size; nobody waits for a copy from pinned memory."""
+        memory = other.tensors()
+        for name, tensor in self.tensors().items():
+            memory[name].copy_(tensor, non_blocking=True)
 
 
 class BatchBuffer:
