@@ -138,25 +138,30 @@ class RunRings:
         ring.remove()
         return None
 
-    def make_way(self, former: Ring) -> bool:
-        """See that a ring of the size that is wanted now fits, and return whether ``former`` may stay until then.
+    def check_room(self, former: Ring) -> None:
+        """See that a ring of another size fits, in the place of ``former`` if need be; nothing is changed.
 
         Raises:
-            InvalidInputError: it does not fit even in the place of ``former``; nothing is changed.
+            InvalidInputError: it does not.
         """
-        setup, base = self._setup, self._setup.ring_base
-        free = free_bytes(base, is_memory=base == SHARED_MEMORY) - SPARE_BYTES
-        needed, given_back = bytes_needed(setup.format, setup.size).total_bytes, size_of(former.directory)
-        if needed > free + given_back:
+        base, given_back = self._setup.ring_base, size_of(former.directory)
+        needed, free = self._needed_and_free_bytes()
+        if needed > free + given_back - SPARE_BYTES:
             raise InvalidInputError(
-                f"experience of {setup.size.capacity_rows} rows needs {needed / MIB:,.0f} MiB and "
-                f"{SPARE_BYTES / MIB:,.0f} MiB to spare; {base} has {(free + SPARE_BYTES) / MIB:,.0f} MiB free, and "
+                f"experience of {self._setup.size.capacity_rows} rows needs {needed / MIB:,.0f} MiB and "
+                f"{SPARE_BYTES / MIB:,.0f} MiB to spare; {base} has {free / MIB:,.0f} MiB free, and "
                 f"{given_back / MIB:,.0f} MiB more without the ring of {former.capacity_rows} rows that is there",
                 hint="Lower the capacity, or take back its change; the experience is kept as it is.",
             )
-        if needed <= free:
+
+    def make_way(self, former: Ring) -> None:
+        """Keep a ring of another size until the next one is settled on; where there is no room for both, remove it."""
+        needed, free = self._needed_and_free_bytes()
+        if needed <= free - SPARE_BYTES:
             self._former = former
-        return self._former is not None
+            return
+        log.warning("%s has no room for two rings: a kill now loses what no checkpoint has", self._setup.ring_base)
+        former.remove()
 
     def make(self, *, env_steps: int = 0) -> Ring:
         """Make the ring of experience. It counts as the run's when it was filled: see ``settle``.
@@ -202,6 +207,12 @@ class RunRings:
         if ring is not None:
             return ring
         return Ring.create(directory, setup.format, size, run=setup.run, owner=setup.owner)
+
+    def _needed_and_free_bytes(self) -> tuple[int, int]:
+        """Return what the ring of experience takes, and what is free where it goes."""
+        setup, base = self._setup, self._setup.ring_base
+        free = free_bytes(base, is_memory=base == SHARED_MEMORY)
+        return bytes_needed(setup.format, setup.size).total_bytes, free
 
     def _directory(self, name: str) -> Path:
         return ring_directory(self._setup.run, name, self._setup.ring_base)

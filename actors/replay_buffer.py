@@ -102,12 +102,11 @@ class ReplayBuffer:
         if found is not None:
             self._use(found)
             if found.capacity_rows != setup.settings.capacity_rows:
-                stays = rings.make_way(found)
+                rings.check_room(found)
                 experience = SavedExperience(self.checkpoint(), setup.format)
-                if not stays:
-                    log.warning("no room for two rings: a kill while it moves loses what no checkpoint has")
-                    found.remove()
+                rings.make_way(found)
                 found = None
+                del self.ring, self._sampler, self._pacer  # they hold the memory of a ring that was removed
         if found is None:
             self._refill(rings, experience)
         self._apply_window()

@@ -141,7 +141,7 @@ def test_a_run_that_moves_to_another_capacity_keeps_its_ring_as_long_as_there_is
     again = ReplayBuffer(larger)
     assert again.ring.capacity_rows == 2048
     assert contents(again) == contents(buffer)
-    assert ("no room for two rings" in caplog.text) == (room == "for one")
+    assert ("has no room for two rings" in caplog.text) == (room == "for one")
     assert [path.name for path in (tmp_path / "shm").iterdir()] == [buffer.ring.directory.name]
     again.remove()
 

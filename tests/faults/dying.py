@@ -15,13 +15,16 @@ from typing import Any
 
 import numpy as np
 
+from actors import buffer_rings
 from actors.buffer_rings import RunRings
 from actors.draw_messages import Drawn, DrawRequest
 from actors.replay_buffer import ReplayBuffer
-from tests.faults.buffer_site import BufferSite
+from tests.actors.buffers import settings_of
+from tests.faults.buffer_site import ROWS, BufferSite
 from tests.faults.parts import die
 from tests.runs.saved_state import CountingDisk
 from tmrl_ray.errors import InvalidInputError
+from tmrl_ray.experience.memory import size_of
 from tmrl_ray.experience.ring import Ring
 from tmrl_ray.experience.sampling import PriorityUpdate
 from tmrl_ray.experience.sum_tree import SumTree
@@ -143,6 +146,25 @@ def make_with_little_room(folder: Path) -> None:
         assert refusals > 3
         return
     raise AssertionError("it was never made")
+
+
+def outgrow_with_little_room(folder: Path) -> None:
+    """Move to a ring of twice as many rows, for which there is room only where the old one was."""
+    buffer_rings.SPARE_BYTES = 0
+    site = BufferSite(folder)
+    buffer = site.open()
+    site.sender(buffer).send(buffer, 60)
+    buffer.close()
+    before_bytes, filler = size_of(buffer.ring.directory), site.setup.ring_base / "filler"
+    del buffer
+    larger = BufferSite(folder, settings_of(rows=2 * ROWS, samples_per_insert=None))
+    _fill(filler)
+    missing = larger.setup.memory_bill().total_bytes - before_bytes + 8 * resource.getpagesize()
+    os.truncate(filler, filler.stat().st_size - missing)
+    again = larger.open()
+    assert (again.was_attached, again.ring.capacity_rows) == (True, 2 * ROWS)
+    larger.check(again)
+    again.remove()
 
 
 def _fill(path: Path) -> None:

@@ -119,7 +119,7 @@ def _on_a_small_file_system(function: str, folder: Path) -> None:
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("function", ["make_with_little_room", "crowd_out"])
+@pytest.mark.parametrize("function", ["make_with_little_room", "crowd_out", "outgrow_with_little_room"])
 def test_row_14_no_room_in_shared_memory_is_an_error_and_never_a_sigbus(
     tmp_path: Path, function: str, recovery: Recovery
 ) -> None:
