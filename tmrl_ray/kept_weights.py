@@ -24,15 +24,30 @@ def best_weights(run: Path) -> Weights | None:
     Raises:
         DataError: the file is damaged.
     """
-    best = run / "best"
-    scores = RaceArchive(best, keep=1).scores()
-    if not scores:
+    best = _best(run)
+    if best is None:
         return None
-    path = best / f"evaluation-{scores[0].version:06}.safetensors"
+    version, path = best
     checksum = json.loads(path.with_suffix(".json").read_bytes())["checksum"]
-    weights = Weights(scores[0].version, path.read_bytes(), checksum)
+    weights = Weights(version, path.read_bytes(), checksum)
     weights.check()
     return weights
+
+
+def best_weights_file(run: Path) -> Path:
+    """Return the file of these weights, which was seen to be whole.
+
+    Raises:
+        RunError: none were kept.
+        DataError: the file is damaged.
+    """
+    best = _best(run)
+    if best is None or best_weights(run) is None:
+        raise RunError(
+            f"{run} has no evaluated weights in {run / 'best'}",
+            hint="Train on, or give weights: --file WEIGHTS.safetensors -c RUN/config.yaml",
+        )
+    return best[1]
 
 
 def newest_weights(run: Path, training: Training) -> Weights:
@@ -56,3 +71,10 @@ def newest_weights(run: Path, training: Training) -> Weights:
         if name.startswith(_ONLINE)
     }
     return Weights.of(max(int(part.values["version"]), 1), save(tensors))
+
+
+def _best(run: Path) -> tuple[int, Path] | None:
+    """Return the version of the best evaluation's weights, and their file."""
+    best = run / "best"
+    scores = RaceArchive(best, keep=1).scores()
+    return (scores[0].version, best / f"evaluation-{scores[0].version:06}.safetensors") if scores else None

@@ -28,7 +28,7 @@ from tmrl_ray.config.run import RunConfig
 from tmrl_ray.datasets.filming import Film, FilmedGame, FilmSpeed
 from tmrl_ray.datasets.folder import RaceWriter, read_facts
 from tmrl_ray.datasets.race import RaceFacts
-from tmrl_ray.errors import ConfigError, DatasetError, GameLostError, GameRefusedError, InvalidInputError, RunError
+from tmrl_ray.errors import ConfigError, DatasetError, GameLostError, GameRefusedError, InvalidInputError
 from tmrl_ray.game.gbx.replay import read_replay
 from tmrl_ray.game.interface import TICK_MS, Game
 from tmrl_ray.game.scripts import Timeline, read_script
@@ -319,23 +319,6 @@ def each_map_once(entries: Iterable[MapEntry]) -> tuple[MapEntry, ...]:
     for entry in entries:
         first.setdefault(entry.map, entry)
     return tuple(first.values())
-
-
-def best_weights(run: Path) -> Path:
-    """Return the weights of a run's best evaluation.
-
-    Raises:
-        RunError: it has none.
-    """
-    from actors.race_archive import RaceArchive
-
-    scores = RaceArchive(run / "best", keep=1).scores()
-    if not scores:
-        raise RunError(
-            f"{run} has no evaluated weights in {run / 'best'}",
-            hint="Train on, or give weights: --file WEIGHTS.safetensors -c RUN/config.yaml",
-        )
-    return run / "best" / f"evaluation-{scores[0].version:06}.safetensors"
 
 
 def record_serially(plan: RecordPlan, jobs: list[RaceJob]) -> Iterator[RecordedRace]:

@@ -17,7 +17,7 @@ from tmrl_ray.config.dataset import RecordSettings
 from tmrl_ray.config.loading import load_config
 from tmrl_ray.config.race import MapEntry
 from tmrl_ray.datasets.folder import find_races, read_race
-from tmrl_ray.errors import DatasetError, GameGoneError, GameRefusedError, InvalidInputError, RunError
+from tmrl_ray.errors import DatasetError, GameGoneError, GameRefusedError, InvalidInputError
 from tmrl_ray.game.interface import Moment
 from tmrl_ray.game.scripts import Timeline, format_script
 from tmrl_ray.racing.actions import ACTIONS
@@ -25,7 +25,6 @@ from tmrl_ray.recording import (
     RecordedRace,
     Recorder,
     RecordPlan,
-    best_weights,
     each_map_once,
     entries_of,
     record_serially,
@@ -59,10 +58,18 @@ def test_a_race_is_the_same_whenever_it_is_recorded(recorded: Path, tmp_path: Pa
 
 
 def test_races_that_are_there_were_recorded_in_the_same_way(recorded: Path) -> None:
-    plan = RecordPlan(CONFIG, RecordSettings(races=2, fps=50), recorded, entries_of(FINISHED))
+    def plan(*overrides: str, fps: float = 20.0) -> RecordPlan:
+        config = load_config(None, ["game.frame_size=[24,16]", *overrides])
+        return RecordPlan(config, RecordSettings(races=2, fps=fps), recorded, entries_of(FINISHED))
+
     with pytest.raises(DatasetError, match="recorded with another fps") as error:
-        plan.jobs()
+        plan(fps=50.0).jobs()
     assert "--out" in (error.value.hint or "")
+    with pytest.raises(DatasetError, match=r"with another observation and game\.decision_period_ms\n"):
+        plan("observation.way_points=20", "game.decision_period_ms=100").jobs()
+    with pytest.raises(DatasetError, match="with another observation\n"):
+        plan("observation.finish_margin_m=300").jobs()
+    assert plan("observation.previous_actions=25").jobs() == []  # they come from what was held
 
 
 KILLED = """
@@ -190,8 +197,6 @@ def test_plans_that_contradict_themselves_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(InvalidInputError, match=message):
             refused()
-    with pytest.raises(RunError, match="no evaluated weights"):
-        best_weights(tmp_path)
 
 
 def test_names_stand_for_many_tracks() -> None:

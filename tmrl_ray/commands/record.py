@@ -73,12 +73,14 @@ def record(  # noqa: PLR0913 - the options of a command
     """
     from tmrl_ray.config.dataset import RecordSettings
     from tmrl_ray.config.loading import load_config
-    from tmrl_ray.recording import RecordPlan, best_weights, each_map_once, entries_of
+    from tmrl_ray.recording import RecordPlan, each_map_once, entries_of
 
     if run is not None:
         if driver != "trained" or source is not None:
             raise click.UsageError("--run goes with --driver trained, and not with --file")
-        source, file = best_weights(run), file or run / "config.yaml"
+        from tmrl_ray.kept_weights import best_weights_file
+
+        source, file = best_weights_file(run), file or run / "config.yaml"
     options = [f"game.frame_size=[{size[0]},{size[1]}]"] if size else []
     if connect is not None:
         options += [f"connection.host={connect[0]}", f"connection.port={connect[1]}"]
