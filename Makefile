@@ -18,9 +18,9 @@ quickstart: $(TRAIN)
 test: lint
 	$(BIN)/pytest -m "not gpu and not game and not faults"
 
-# All rows of the fault matrix, and a table of them.
+# All rows of the fault matrix, and a table of them at the end: what came of each, how long it took and may take.
 faults: $(DEV)
-	$(BIN)/pytest tests/faults -k test_row_
+	$(BIN)/pytest -rN tests/faults -k test_row_
 
 lint: $(DEV)
 	$(BIN)/ruff check .

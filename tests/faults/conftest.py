@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.faults.matrix import OUTCOMES, Row, table
+
 _ROW = re.compile(r"test_row_(\d+)")
 
 
@@ -23,8 +25,12 @@ class Recovery:
         self._began_s = time.monotonic()
 
     def end(self) -> None:
-        """All is well again. Where a row has several faults the longest counts."""
-        self._longest_s = max(time.monotonic() - self._began_s, self._longest_s)
+        """All is well again."""
+        self.took(time.monotonic() - self._began_s)
+
+    def took(self, seconds: float) -> None:
+        """All was well again so long after a fault. Where a row has several faults the longest counts."""
+        self._longest_s = max(seconds, self._longest_s)
         self._record_property("recovery_s", self._longest_s)
 
 
@@ -41,22 +47,19 @@ def _named(request: pytest.FixtureRequest, record_property: Callable[[str, objec
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what became of each row."""
-    rows: dict[int, tuple[str, set[str], list[float]]] = {}
-    for outcome in ("passed", "failed", "error", "skipped"):
+    rows: dict[int, Row] = {}
+    for outcome in OUTCOMES:
         for report in terminalreporter.stats.get(outcome, []):
             match = _ROW.search(report.nodeid)
             if match is None:
                 continue
             told = dict(report.user_properties)
-            fault, outcomes, seconds = rows.setdefault(int(match[1]), (told.get("fault", ""), set(), []))
-            outcomes.add(outcome)
+            row = rows.setdefault(int(match[1]), Row(int(match[1]), str(told.get("fault", ""))))
+            row.outcomes.add(outcome)
             if "recovery_s" in told:
-                seconds.append(float(told["recovery_s"]))
+                row.recoveries_s.append(float(told["recovery_s"]))
     if not rows:
         return
     terminalreporter.section("fault matrix")
-    terminalreporter.line("row  result   recovery  fault")
-    for number, (fault, outcomes, seconds) in sorted(rows.items()):
-        worst = next(name for name in ("failed", "error", "skipped", "passed") if name in outcomes)
-        took = f"{max(seconds):.1f} s" if seconds else "-"
-        terminalreporter.line(f"{number:>3}  {worst:<7}  {took:>8}  {fault}")
+    for line in table([row for _, row in sorted(rows.items())]):
+        terminalreporter.line(line)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
@@ -36,6 +37,13 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 ANSWER_S = 5.0
 """How long a game may take for an answer in these tests."""
+DECISION_S = 0.05
+FASTEST_MPS = 300.0
+"""No car is faster: the game itself stops at 1000 km/h."""
+MARGIN_M = 1.0
+"""A place is known to one zone of the line, twice."""
+LARGEST = 1e5
+"""Of all that is observed: revolutions are the largest numbers, some 10,000 a minute."""
 
 
 def config_of(*options: str) -> RunConfig:
@@ -97,10 +105,28 @@ class Playing:
         ring = RingReader.attach(self.replay.ring().directory, self.training.format)
         account = self.journal.check(ring)
         assert len(account.acknowledged) == len(account.sent)
+        check_rows(ring, self.training.courses[0].line.length_m)
         eventually(lambda: recorded_games(self.state_dir) == [])
         self.replay.remove()
         for actor in self.actors:
             end_actor(actor)
+
+
+def check_rows(ring: RingReader, length_m: float) -> None:
+    """See that each row can be one of a race: finite, on the line, no jump along it, on a clock that goes on."""
+    records = ring.live_chunks()
+    assert records
+    for record in records:
+        chunk = ring.read_chunk(record)
+        assert chunk is not None
+        for name in ("floats", "terms", "metres"):
+            values = chunk.columns[name]
+            assert np.isfinite(values).all() and np.abs(values).max() < LARGEST, f"{name} of {record.id}"
+        metres, times_ms = (chunk.columns[name].astype(np.float64) for name in ("metres", "race_time_ms"))
+        assert metres.min() >= 0 and metres.max() <= length_m + MARGIN_M, record.id
+        assert np.abs(np.diff(metres)).max() < FASTEST_MPS * DECISION_S + MARGIN_M, record.id
+        steps_ms = np.diff(times_ms)
+        assert times_ms[0] >= 0 and steps_ms.min() > 0 and steps_ms.max() <= 1000 * DECISION_S, record.id
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +149,13 @@ def test_row_3_nonsense_from_a_game_never_reaches_the_ring(
     playing = Playing(
         f"garbage-{fault.partition('@')[0]}", tmp_path, state_dir, config_of("--fault", fault).replace(**seeing)
     )
-    recovery.begin()
     playing.pool.scale(1)
-    eventually(lambda: playing.drives(0, 20, losses=2), within_s=2 * PATIENCE_S)
+    eventually(lambda: playing.drives(0, 0, losses=1), within_s=2 * PATIENCE_S)
+    recovery.begin()
+    driven = playing.beats()[0].env_steps
+    eventually(lambda: playing.drives(0, driven + 5))
     recovery.end()
+    eventually(lambda: playing.drives(0, 20, losses=2))
     assert playing.replay.stats().malformed_chunks == 0
     playing.close()
 
