@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from pretrain.loop import EpochReport
 from tests.pretrain.written_dataset import write_dataset, write_training
 from tmrl_ray import cli
+from tmrl_ray.commands.pretrain import _Bars, _show_epochs
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +37,7 @@ def test_both_stages_in_one_process(arguments: list[str], tmp_path: Path, capsys
     assert cli.run(["pretrain", "visual", *arguments, folder, "mixture={ae: 1, simclr: 0.5}"]) == 0
     told = capsys.readouterr().out
     assert "samples of 2 maps" in told
+    assert "more than an untrained one" in told
     assert "r2_pixels" in told
     assert f"learner.pretrained={tmp_path / 'vis'}" in told
     assert cli.run(["pretrain", "bc", *arguments, folder, f"encoder_init_path={tmp_path / 'vis'}"]) == 0
@@ -79,3 +85,43 @@ def test_mistakes_are_told_at_once(
 def test_a_dry_run_prints_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["pretrain", "bc", "--dry-run", "bc_time_offsets_ms=[0, 50]"]) == 0
     assert "bc_time_offsets_ms:" in capsys.readouterr().out
+
+
+class Interrupted:
+    """A run of four epochs, in one of which Ctrl-C is pressed."""
+
+    def __init__(self, pressed_in: int) -> None:
+        self.config = SimpleNamespace(epochs=4)
+        self.loop = SimpleNamespace(epoch=0)
+        self.told = list[str]()
+        self._pressed_in = pressed_in
+
+    def train(self, show: object) -> Iterator[EpochReport]:
+        try:
+            for epoch in range(1, 5):
+                if epoch == self._pressed_in:
+                    signal.raise_signal(signal.SIGINT)
+                yield EpochReport(epoch, {"train_loss": 1.0, "samples_per_s": 7.0}, 1.0, best=True, stops=False)
+            self.told.append("taken over")
+        finally:
+            self.told.append("closed")
+
+    train_on_ray = train
+
+
+@pytest.mark.parametrize("serial", [True, False])
+def test_ctrl_c_ends_a_stage_with_its_epoch(serial: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """What trains is closed before Ray is, which it needs for that; it promises no more than is saved."""
+    run = Interrupted(pressed_in=2)
+    assert not _show_epochs(run, _Bars(), serial=serial)  # type: ignore[arg-type]
+    assert run.told == ["closed"]
+    told = capsys.readouterr()
+    assert told.out.splitlines()[-1] == f"stopped after epoch 2{'' if serial else ', which may not be saved yet'}"
+    assert ("which is saved" in told.err) == serial
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_in_the_last_epoch_changes_nothing() -> None:
+    run = Interrupted(pressed_in=4)
+    assert _show_epochs(run, _Bars(), serial=False)  # type: ignore[arg-type]
+    assert run.told == ["taken over", "closed"]

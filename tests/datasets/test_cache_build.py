@@ -182,9 +182,12 @@ def test_races_that_lack_something_stop_the_build_and_leave_no_cache(root: Path)
         prepare(root, SETTINGS.replace(observation=ObservationSettings(way_points=20)))
 
 
-def test_races_that_were_not_finished_are_left_out_unless_asked_for(root: Path) -> None:
+def test_races_that_were_not_finished_are_left_out_unless_asked_for(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     cache, _ = prepare(root, SETTINGS.replace(finished_only=True))
     assert cache.maps == ("generated-train-00",)
+    assert caplog.messages[0].startswith("1 of 3 races are left out, for they did not reach the finish")
     shutil.rmtree(root / "generated-train-00")
     with pytest.raises(DatasetError, match="none of 1 races reached the finish"):
         prepare(root, SETTINGS.replace(finished_only=True))

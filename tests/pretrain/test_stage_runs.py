@@ -69,6 +69,7 @@ def test_a_visual_stage_and_a_cloning_stage_on_its_encoder(shared: dict[str, Any
     origin = Artifact.read(result.last).origin
     assert (origin.epoch, origin.epochs_trained, origin.frame_normalization) == (3, 3, "iqn")
     assert origin.data_fingerprint
+    assert (origin.n_train, origin.n_val) == (len(run.loop.data.train_rows), len(run.loop.data.val_rows))
     assert origin.metrics["val_acc"] == pytest.approx(result.figures["last"]["val_acc"])
     assert {path.name for path in result.plots} >= {"loss.png", "accuracy.png", "confusion.png", "pictures.png"}
     assert all(min(Image.open(path).size) > 100 for path in result.plots)
@@ -134,6 +135,34 @@ def test_what_is_gone_on_with_is_what_would_have_been(shared: dict[str, Any], tm
     assert told == again
     for name, tensor in whole.loop.best_state.items():
         assert torch.equal(tensor, parts.loop.best_state[name]), name
+
+
+def test_the_weights_to_start_from_are_asked_for_at_the_start_only(shared: dict[str, Any], tmp_path: Path) -> None:
+    train(VisualConfig(**shared, epochs=1, run=VisualRunSettings(folder=tmp_path)))
+    config = BCConfig(
+        **shared, epochs=1, lr=1e-9, encoder_init_path=tmp_path / "vis", run=BCRunSettings(folder=tmp_path)
+    )
+    with StageRun.open(config, Start.NEW) as run:
+        given = run.loop.stage.state_dict()["cloner.encoder.encoder.0.weight"].clone()
+    with StageRun.open(config, Start.RESUME) as run:  # it was killed before anything was saved
+        assert torch.equal(run.loop.stage.state_dict()["cloner.encoder.encoder.0.weight"], given)
+        list(run.train())
+    (tmp_path / "vis").rename(tmp_path / "moved")
+    with StageRun.open(config.replace(epochs=2), Start.RESUME) as run:
+        assert run.loop.epoch == 1
+        torch.testing.assert_close(run.loop.stage.state_dict()["cloner.encoder.encoder.0.weight"], given)
+    with pytest.raises(ArtifactError, match="is no artifact"):
+        StageRun.open(config, Start.RESTART)
+
+
+def test_the_gain_of_an_encoder_is_over_one_that_learned_nothing(shared: dict[str, Any], tmp_path: Path) -> None:
+    config = VisualConfig(**shared, task="ae", epochs=1, lr=1e-12, run=VisualRunSettings(folder=tmp_path))
+    _, nothing = train(config)
+    known = {name: gain for name, gain in nothing.probe_gains.items() if gain is not None}
+    assert known == pytest.approx({"knn_action_acc": 0.0, "r2_pixels": 0.0}, abs=1e-3)
+    told = json.loads((tmp_path / "vis/result.json").read_text())
+    assert told["probe_gains"] == nothing.probe_gains
+    assert told["probe_gains"].keys() == told["probes"].keys() - {"majority_action_acc"}
 
 
 def test_names_are_never_taken_twice_by_accident(shared: dict[str, Any], tmp_path: Path) -> None:
@@ -206,6 +235,9 @@ def test_probes_read_off_what_features_have() -> None:
     assert good.r2["speed"] is None  # it is the same in all pictures
     assert good.action_accuracy > 0.9 > good.majority_accuracy > bad.action_accuracy - 0.15
     assert good.pixel_r2 > bad.pixel_r2 + 0.1
+    gains = good.gains_over(bad)
+    assert gains["r2_lateral_offset"] == pytest.approx(good.r2["lateral_offset"] - bad.r2["lateral_offset"])
+    assert gains["r2_speed"] is None
 
 
 def test_figures_become_declared_metrics() -> None:
