@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from actors.buffer_rings import BufferSetup
-from actors.collector import Collector, Turn
+from actors.collector import Collector
 from actors.collector_life import Ports
 from actors.remote.calls import ask, find_actor
 from actors.remote.replay import PART as REPLAY
@@ -78,20 +78,6 @@ def make_collectors(run: str, number: int) -> list[Collector]:
     ports = Ports(FakeKeeper(), sink, WeightClient(find_actor(run, WEIGHTS)))
     settings = CollectorSettings(reply_s=5.0, weights_at="decision", flush_s=0.1)
     return [Collector(number, settings, driving(make_policy=SlowPolicy), ports, run_seed=7)]
-
-
-class BrokenCollector(Collector):
-    """Fails as soon as it drives."""
-
-    def run(self) -> Iterator[Turn]:
-        raise ZeroDivisionError("made up")
-
-
-def make_broken_collectors(run: str, number: int) -> list[Collector]:
-    """A member that crashes after each start."""
-    sink = ReplayClient.connect(find_actor(run, REPLAY), FORMAT)
-    ports = Ports(FakeKeeper(), sink, WeightClient(find_actor(run, WEIGHTS)))
-    return [BrokenCollector(number, CollectorSettings(), driving(), ports, run_seed=7)]
 
 
 def process_of(actor: Any) -> int:

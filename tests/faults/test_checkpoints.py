@@ -117,6 +117,7 @@ def test_row_31_a_corrupt_segment_costs_what_is_damaged_in_it(
     assert (report.lost_chunks, report.lost_rows, report.rows) == (1, 60, 200)
     assert f"{path} is damaged" in caplog.text
     site.check(restored, lost=[sender.acknowledged[1]], counted=True)
+    assert path.name not in site.save(restored).files, "what is damaged is kept no longer"
     restored.remove()
 
 
