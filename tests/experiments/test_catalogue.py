@@ -215,6 +215,8 @@ def test_what_the_experiments_share(catalogue: Catalogue) -> None:
     )
     assert [(each.exploration, each.repeat) for each in driven.maps] == [(True, 64), (False, 1)]
     assert 4 <= driven.collector.count <= 8
+    noisy = driven.collector.exploration.epsilon_boltzmann
+    assert (noisy.kind, noisy.points) == ("log_linear", ((0, 0.15), (10_000_000, 0.03)))
 
 
 def test_every_defect_of_the_source_can_be_repeated(catalogue: Catalogue) -> None:
