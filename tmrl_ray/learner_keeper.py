@@ -328,9 +328,8 @@ def make_learner(
     address = replay.ring()
     experts = None
     if config.replay.demonstrations is not None:
-        if not replay.stats().demonstration_rows:
-            for chunk in training.demonstrations(replay.enlist_expert):
-                replay.add_demonstration(encode(chunk, compress=False))
+        for chunk in training.demonstrations(replay.enlist_expert, begun=replay.stats().experts):
+            replay.add_demonstration(encode(chunk, compress=False))
         name = address.directory.name.removesuffix(EXPERIENCE) + DEMONSTRATIONS
         experts = RingReader.attach(address.directory.with_name(name), training.format)
     line = LearnerLine(replay, WeightClient(find_actor(run, WEIGHTS)), training.format)

@@ -103,8 +103,8 @@ class SerialRun:
         keep_freed_memory()
         self.buffer = ReplayBuffer(training.buffer_setup(run.uuid, run.path), parts.get("experience"), clock=_no_time)
         self._stack.callback(self._let_go_of_rings)
-        if self.buffer.demonstrations is not None and not self.buffer.stats().demonstration_rows:
-            for chunk in training.demonstrations(self.buffer.enlist_expert):
+        if self.buffer.demonstrations is not None:
+            for chunk in training.demonstrations(self.buffer.enlist_expert, begun=self.buffer.stats().experts):
                 self.buffer.add_demonstration(encode(chunk, compress=False))
         state = None if checkpoint is None else parts["records"].values["state"]
         self.records = Records(run, config, training.references_s, state)

@@ -8,13 +8,12 @@ still finds the generations that it was told knows that they were whole all the 
     writer   generation odd | rows | generation even | record       reader   rows | generation as told?
 
 This needs stores to become visible in their order, and loads to happen in theirs, as x86-64 guarantees;
-``tests/experience/test_ring_readers.py`` holds a machine to it. On other machines the guard band ahead of the writer,
+``tests/experience/test_ring_processes.py`` holds a machine to it. On other machines the guard band ahead of the writer,
 from which nothing is drawn, is what keeps torn rows away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +106,10 @@ class RingReader:
         Raises:
             IndexError: there is no such row.
         """
-        self._take(rows, {name: out})
+        if rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < self.rows:
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of a ring of {self.rows}")
+        # the rows are checked: mode "raise" would copy everything to a buffer of its own first
+        np.take(self._files.columns[name], rows, axis=0, out=out, mode="clip")
 
     def intact(self, rows: Ints, generations: Ints) -> Mask:
         """Return which rows have held what they should ever since they were committed; call it after copying.
@@ -123,23 +125,6 @@ class RingReader:
         same = np.equal(self._files.generations[rows], told).reshape(len(rows), -1)
         return np.asarray(same.all(axis=1), dtype=np.bool_)
 
-    def gather(self, rows: Ints, generations: Ints, out: Mapping[str, Array]) -> Mask:
-        """Copy rows of several columns and return which of them are intact.
-
-        Args:
-            rows: (B,), or (B, K) where K rows belong together.
-            generations: (B,) as drawn with the rows.
-            out: contiguous arrays (B, *shape) or (B, K, *shape) by column, to be filled.
-
-        Returns:
-            (B,) False where a row must not be used: draw another one.
-
-        Raises:
-            IndexError: there is no such row.
-        """
-        self._take(rows, out)
-        return self.intact(rows, generations)
-
     def read_chunk(self, record: Record) -> Chunk | None:
         """Return a copy of a chunk, as it was appended; None: it has been overwritten, or damaged."""
         rows = slice(record.start, record.start + record.rows)
@@ -148,13 +133,6 @@ class RingReader:
             return None
         chunk = Chunk(self.format, record.id, columns, record.leading, record.core, record.trailing)
         return chunk if chunk.checksum == record.contents_crc else None
-
-    def _take(self, rows: Ints, out: Mapping[str, Array]) -> None:
-        if rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < self.rows:
-            raise IndexError(f"rows {rows.min()} to {rows.max()} of a ring of {self.rows}")
-        for name, array in out.items():
-            # the rows are checked: mode "raise" would copy everything to a buffer of its own first
-            np.take(self._files.columns[name], rows, axis=0, out=array, mode="clip")
 
     def _holds(self, record: Record) -> bool:
         """Return whether the rows of a chunk are those that its record committed."""
