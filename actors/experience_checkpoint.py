@@ -172,7 +172,7 @@ class ExperienceFolder:
         except OSError as error:
             raise NotSavedError(
                 f"the experience was not saved in {self.directory}: {error}",
-                hint="The run goes on. Make room on that disk.",
+                hint="Make room on that disk.",
             ) from error
         return _as_part(entries, priorities, self._segments, ring, newest, values)
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -37,7 +37,7 @@ from learner.set_aside import SetAsideBook
 from learner.update import LearnerUpdate
 from tmrl_ray.config.learner import LearnerSettings
 from tmrl_ray.config.race import RewardSettings
-from tmrl_ray.errors import PeerUnavailableError
+from tmrl_ray.errors import DataError, PeerUnavailableError
 from tmrl_ray.experience.batch_builder import BatchBuilder
 from tmrl_ray.experience.batches import Batch
 from tmrl_ray.experience.ring_reader import RingReader
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 STATE_FORMAT = 1
 MOST_REPORTS = 2048
-"""Reports that are kept for whoever takes them; the oldest make way."""
+"""Reports that are kept for whoever takes them. The older half makes way, its batches that were set aside on record."""
 WAIT_S = 0.1
 """The longest that one turn of waiting takes."""
 HELD_BACK_S = 0.005
@@ -108,6 +108,13 @@ class RowSource(Protocol):
 
         Raises:
             PeerUnavailableError: nobody says where it is; its rows cannot be read now.
+        """
+
+    def set_priorities(self, updates: tuple[PriorityUpdate, ...]) -> None:
+        """Tell what a question would tell, for good when this returns.
+
+        Raises:
+            PeerUnavailableError: nobody says that it is; tell it again.
         """
 
 
@@ -168,7 +175,7 @@ class Learner:
         self._extra_samples = 0
         self._untested = TEST_EVERY  # updates since the last batch that was only measured; the first comes at once
         self._meter = LearnerMeter(update, builder)
-        self._reports: deque[StepReport] = deque(maxlen=MOST_REPORTS)
+        self._reports: deque[StepReport] = deque()
         self._tests: deque[Tensor] = deque(maxlen=MOST_REPORTS)
         self._copies: deque[torch.cuda.Event] = deque()
         self._draining = False
@@ -204,7 +211,7 @@ class Learner:
 
     def tell(self) -> Telling:
         """Return its metrics since the last call. Waits for the device."""
-        return self._meter.tell(self.take_summary())
+        return self._meter.tell(self.take_summary(), set_aside=self._set_aside.batches)
 
     def take_summary(self) -> Summary | None:
         """Return what the steps since the last call were like, and tell of batches that were set aside; None: no steps.
@@ -213,19 +220,20 @@ class Learner:
         """
         if not self._reports:
             return None
-        reports = [self._reports.popleft() for _ in range(len(self._reports))]
         tests = [self._tests.popleft() for _ in range(len(self._tests))]
-        summary = summarise(reports, tests)
-        self._set_aside.take(summary)
-        return summary
+        return self._summarise(len(self._reports), tests)
 
-    def take_priorities(self) -> tuple[PriorityUpdate, ...]:
-        """Return the priorities of rows that were learned from since the last question, which does not tell them then.
+    def tell_priorities(self) -> None:
+        """Tell the priorities of rows that were learned from since the last question, or have the next one tell them.
 
-        They are no part of ``state_dict``: whoever wants to lose none sets them before it saves.
+        They are no part of ``state_dict``: whoever wants to lose none calls this before it saves.
         """
-        told, self._untold = tuple(self._priorities(*each) for each in self._untold), []
-        return told
+        try:
+            self._ports.rows.set_priorities(self._priorities())
+        except PeerUnavailableError as error:
+            log.warning("priorities of %d batches are not told now: %s", len(self._untold), error)
+        else:
+            self._untold = []
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that is needed to go on: tensors by name, and JSON-able values.
@@ -250,6 +258,11 @@ class Learner:
         Raises:
             DataError: it is of another format, or of another network; nothing was changed.
         """
+        if values.get("format") != STATE_FORMAT:
+            raise DataError(
+                f"the state of the learner has the format {values.get('format')}, this version reads {STATE_FORMAT}",
+                hint="resume with the version that wrote it, or start a new run",
+            )
         self.update.load_state_dict(tensors, values["update"])
         self.version, self.env_steps = values["version"], values["env_steps"]
         self._extra_samples, self._untested = values["extra_samples"], values["untested"]
@@ -294,7 +307,7 @@ class Learner:
     def _ask(self) -> Future[Drawn]:
         if self._question is None:
             settings = self._settings
-            told = self.take_priorities()
+            told, self._untold = self._priorities(), []
             extra, self._extra_samples = self._extra_samples, 0
             tests = int(self._untested >= TEST_EVERY)
             self._question = Question(settings.draw_batches, settings.batch_size, self.version, told, extra, tests)
@@ -345,6 +358,8 @@ class Learner:
             began_s = time.perf_counter()
             report = self.update.step(copied, env_steps=self.env_steps)
             self._meter.took("step", time.perf_counter() - began_s)
+        if len(self._reports) >= MOST_REPORTS:
+            self._summarise(MOST_REPORTS // 2)
         self._reports.append(report)
         self._extra_samples += report.extra_samples
         self._untested += 1
@@ -353,6 +368,10 @@ class Learner:
             self._untold.append((report, batch.clock[:own].clone()))
         if self.update.steps % self._settings.publish_every == 0:
             self.publish()
+
+    def _summarise(self, steps: int, tests: Sequence[Tensor] = ()) -> Summary:
+        """Return what the oldest steps were like that nobody was told of. Waits for the device."""
+        return self._set_aside.take(summarise([self._reports.popleft() for _ in range(steps)], tests))
 
     def _test(self, draw: Draw, valuation: Valuation) -> None:
         """Measure batches that are not learned from."""
@@ -375,13 +394,6 @@ class Learner:
         self._copies.append(event)
         return copied
 
-    def _priorities(self, report: StepReport, clock: Tensor) -> PriorityUpdate:
-        """Return what is told of the collectors' rows, which come first in a batch and have these clocks (rows,)."""
-        own = len(clock)
-        return PriorityUpdate.of(
-            report.indices[:own].cpu().numpy(),
-            report.generations[:own].cpu().numpy(),
-            report.td_errors[:own].float().cpu().numpy(),
-            clock=clock.numpy(),
-            below_clock=self._below_clock,
-        )
+    def _priorities(self) -> tuple[PriorityUpdate, ...]:
+        """Return those that nobody was told of."""
+        return tuple(report.priorities(clock, below_clock=self._below_clock) for report, clock in self._untold)

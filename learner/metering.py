@@ -76,14 +76,15 @@ class LearnerMeter:
         self._meter.observe_all("experience/policy_age", ages)
         self._meter.observe_all("experience/policy_age_updates", ages * self._update.settings.publish_every)
 
-    def tell(self, summary: Summary | None) -> Telling:
+    def tell(self, summary: Summary | None, *, set_aside: int) -> Telling:
         """Return all of it since the last call.
 
         Args:
             summary: of the steps since then; None: there were none.
+            set_aside: batches that were, so far.
         """
         meter = self._meter
-        meter.add("learner/set_aside", 0 if summary is None else len(summary.set_aside))
+        meter.count_to("learner/set_aside", set_aside)
         if summary is not None:
             for name, value in summary.figures.items():
                 if value == value and name != "set_aside":  # a figure is unknown where all steps were undone

@@ -218,10 +218,12 @@ class LossScale:
     """The factor by which a loss is multiplied so that gradients do not vanish in float16.
 
     Does what ``torch.amp.GradScaler`` does, without asking the device: halved where the gradient overflowed, doubled
-    after ``GROW_AFTER`` steps in a row where it did not.
+    after ``GROW_AFTER`` steps in a row where it did not. Unlike there it never falls below ``LEAST``: what overflows
+    without being scaled up would at any scale, down to 0, at which there is no gradient at all.
     """
 
     START = 65536.0
+    LEAST = 1.0
     GROW_AFTER = 2000
 
     def __init__(self, device: torch.device) -> None:
@@ -235,7 +237,7 @@ class LossScale:
         steps = torch.where(overflow, 0.0, self.steps + sound.float())
         grows = steps >= self.GROW_AFTER
         factor = torch.where(overflow, 0.5, torch.where(grows, 2.0, 1.0))
-        self.scale.mul_(factor)
+        self.scale.mul_(factor).clamp_(min=self.LEAST)
         self.steps.copy_(torch.where(grows, 0.0, steps))
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -13,8 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from learner.learner import Learner, Turn
 from learner.pretrained import Injection
 from tmrl_ray.errors import ArtifactError, ConfigError
@@ -135,6 +133,7 @@ class LearnerShell:
             self._ended.set_result(None)
 
     def _state(self) -> Part:
-        """Copy the state, which changes again as soon as the next turn begins."""
+        """Return copies of the state. Priorities are told first: the replay buffer's part of a checkpoint has them."""
+        self._learner.tell_priorities()
         tensors, values = self._learner.state_dict()
-        return Part(values, {name: np.array(tensor.cpu()) for name, tensor in tensors.items()})
+        return Part(values, {name: tensor.numpy() for name, tensor in tensors.items()})

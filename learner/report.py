@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from tmrl_ray.experience.sampling import PriorityUpdate
 
 SHARES = {"q1": 0.25, "median": 0.5, "q3": 0.75, "d9": 0.9, "d98": 0.98, "max": 1.0}
 """Quantiles that are told of gradient norms."""
@@ -34,14 +37,20 @@ class Soundness(NamedTuple):
     overflow: Tensor
     """The loss is finite and the gradient is not."""
     set_aside: Tensor
-    """The batch must be looked into; an overflow alone is normal where the loss is scaled for float16."""
+    """The batch must be looked into; an overflow alone is normal where the loss is scaled up for float16."""
 
     @classmethod
-    def of(cls, loss: Tensor, norm: Tensor, *, scaled: bool) -> Soundness:
-        """Judge a step by its ``loss`` () and the ``norm`` () of its gradient."""
+    def of(cls, loss: Tensor, norm: Tensor, *, scaled: Tensor | None) -> Soundness:
+        """Judge a step.
+
+        Args:
+            loss: ().
+            norm: () of its gradient.
+            scaled: () bool, whether the loss was scaled up, which is why a gradient may overflow; None: it was not.
+        """
         finite_loss, finite_norm = loss.detach().isfinite(), norm.isfinite()
         sound, overflow = finite_loss & finite_norm, finite_loss & ~finite_norm
-        return cls(sound, overflow, ~finite_loss if scaled else ~sound)
+        return cls(sound, overflow, ~sound if scaled is None else ~finite_loss | overflow & ~scaled)
 
     def figures(self) -> dict[str, Tensor]:
         """Return what metrics tell of it."""
@@ -73,6 +82,22 @@ class StepReport:
     generations: Tensor
     """(B,) generations of those rows, copied."""
 
+    def priorities(self, clock: Tensor, *, below_clock: int | None) -> PriorityUpdate:
+        """Return what is told of the collectors' rows. Waits for the device.
+
+        Args:
+            clock: (rows,) of these rows, which come first in the batch, on the CPU.
+            below_clock: later draws tell nothing; None: all do.
+        """
+        own = len(clock)
+        return PriorityUpdate.of(
+            self.indices[:own].cpu().numpy(),
+            self.generations[:own].cpu().numpy(),
+            self.td_errors[:own].float().cpu().numpy(),
+            clock=clock.numpy(),
+            below_clock=below_clock,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class SetAside:
@@ -93,6 +118,10 @@ class Summary:
     """Means over the steps that were not undone, NaN where all were; and quantiles of gradient norms."""
     set_aside: tuple[SetAside, ...]
     """Batches that must be looked into."""
+    steps: int
+    """How many there were."""
+    unsound_at_end: int
+    """How many of these, in a row up to the last one, were undone."""
 
 
 def summarise(reports: Sequence[StepReport], tests: Sequence[Tensor] = ()) -> Summary:
@@ -130,4 +159,5 @@ def summarise(reports: Sequence[StepReport], tests: Sequence[Tensor] = ()) -> Su
         for report, step in zip(reports, steps, strict=True)
         if step["set_aside"]
     ]
-    return Summary(figures, tuple(aside))
+    unsound = takewhile(lambda step: not step["sound"], reversed(steps))
+    return Summary(figures, tuple(aside), len(steps), sum(1 for _ in unsound))

@@ -30,19 +30,23 @@ class SetAsideBook:
     """
 
     def __init__(self, path: Path | None = None) -> None:
+        self.batches = 0
+        """That were set aside so far."""
         self._path = path
         self._in_a_row = self._written = 0
 
-    def take(self, summary: Summary) -> None:
-        """Take in what some steps were like."""
-        aside = summary.set_aside
-        self._in_a_row = self._in_a_row + len(aside) if summary.figures["sound"] == 0 else 0
-        for batch in aside:
+    def take(self, summary: Summary) -> Summary:
+        """Take in what some steps were like, and return it."""
+        unsound = summary.unsound_at_end
+        self._in_a_row = self._in_a_row + unsound if unsound == summary.steps else unsound
+        self.batches += len(summary.set_aside)
+        for batch in summary.set_aside:
             rows = {"rows": batch.indices.tolist(), "generations": batch.generations.tolist()}
             if self._path is None:
                 log.warning("step %d was undone, its loss or gradient is not finite: %s", batch.step, rows)
             elif self._written < MOST_WRITTEN:
                 self._write(self._path, batch.step, rows)
+        return summary
 
     def check(self) -> None:
         """See that there are sound batches, too.
@@ -54,7 +58,8 @@ class SetAsideBook:
             where = "the log" if self._path is None else self._path
             raise TmrlError(
                 f"none of the last {self._in_a_row} batches gave a finite loss and gradient",
-                hint=f"Their rows are in {where}. Lower the learning rate, or resume from an older checkpoint.",
+                hint=f"Their rows are in {where}. Lower the learning rate, take bf16 instead of fp16, or resume from "
+                "an older checkpoint.",
             )
 
     def _write(self, path: Path, step: int, rows: dict[str, list[int]]) -> None:

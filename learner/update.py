@@ -12,11 +12,13 @@ estimates of the weights' singular vectors, which do not depend on batches.
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import warnings
 from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
+import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
@@ -33,7 +35,9 @@ from tmrl_ray.errors import ConfigError, DataError
 from tmrl_ray.experience.batches import Batch
 from tmrl_ray.iqn.network import IQN, build_network, part_of, symmetric_quantiles
 
-STATE_FORMAT = 2
+log = logging.getLogger(__name__)
+
+STATE_FORMAT = 3
 VALUE_PARTS = ("quantile_layer", "value_head")
 """What learns while only values are to be learned."""
 
@@ -100,7 +104,6 @@ class LearnerUpdate:
         self._learning = dict.fromkeys(self._parameters.parts, True)
         self._eager: Evaluate = Losses(settings)
         self._evaluate: Evaluate = self._eager
-        self._proven = not settings.compile
         if settings.compile:
             mode = "max-autotune-no-cudagraphs" if self.device.type == "cuda" else None
             self._evaluate = cast(Evaluate, torch.compile(self._eager, mode=mode, dynamic=False))
@@ -118,7 +121,8 @@ class LearnerUpdate:
     def step(self, batch: Batch, *, env_steps: int) -> StepReport:
         """Learn from ``batch``, which is on the update's device, without waiting for that device.
 
-        The first step of a compiled update waits, and one with a soft reset, which is rare.
+        A compiled update waits where it compiles: in its first step, and where parts of the network begin to learn or
+        demonstrations to count. So does a step with a soft reset, which is rare.
 
         Args:
             batch: any number of samples; a compiled loss wants the same number each time.
@@ -132,7 +136,8 @@ class LearnerUpdate:
         objective = self._differentiate(batch, self._imitation_weight(env_steps))
         scale = None if self._loss_scale is None else self._loss_scale.scale.clone()
         norms = self._optimiser.norms(loss_scale=scale, learning=self._learning)
-        soundness = Soundness.of(objective.loss, norms.total, scaled=scale is not None)
+        scaled = None if scale is None else scale > LossScale.LEAST
+        soundness = Soundness.of(objective.loss, norms.total, scaled=scaled)
         rates = {part: rate * self._part(part).lr_multiplier for part, learns in self._learning.items() if learns}
         self._optimiser.step(rates, norms, sound=soundness.sound, loss_scale=scale)
         if self._loss_scale is not None:
@@ -201,6 +206,7 @@ class LearnerUpdate:
         tensors["generator"] = self._generator.get_state()
         values = {
             "format": STATE_FORMAT,
+            "device": self.device.type,
             "steps": self.steps,
             "seed": self._seed,
             "resets": self.resets,
@@ -212,7 +218,9 @@ class LearnerUpdate:
         return tensors, values
 
     def load_state_dict(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state_dict` returned, of an update with the same settings on the same kind of device.
+        """Take over what :meth:`state_dict` returned, of an update with the same settings.
+
+        Chance does not go on exactly on another kind of device, whose generator has another kind of state.
 
         Raises:
             DataError: it is of another format, or of another network; nothing was changed.
@@ -226,8 +234,8 @@ class LearnerUpdate:
         )
         if self._loss_scale is not None:
             self._loss_scale.load_state_dict(_below("loss_scale.", tensors))
-        self._generator.set_state(tensors["generator"])
         self.steps, self.resets, self._seed = values["steps"], values["resets"], values["seed"]
+        self._go_on_with_chance(tensors["generator"], values["device"])
         self.taken_over, self._value_only_until = values["taken_over"], values["value_only_until"]
         self.target_clock.load_state_dict(values["target"])
         self.plateau.load_state_dict(values["plateau"])
@@ -246,20 +254,17 @@ class LearnerUpdate:
         """Return the objective, its gradient worked out."""
         quantiles = self._quantiles(len(batch))
         self.online.draw(len(batch), self._generator)
-        if self._proven:
-            return self._backward(self._evaluate, batch, quantiles, imitation_weight)
-        try:
-            objective = self._backward(self._evaluate, batch, quantiles, imitation_weight)
-        except (RuntimeError, OSError, ImportError) as error:  # what torch.compile and its compilers raise
-            if not self.compiled:
-                raise
-            warnings.warn(
-                f"torch.compile failed, the update goes on without it: {error}", CompileFallbackWarning, stacklevel=3
-            )
-            self._evaluate = self._eager
-            objective = self._backward(self._evaluate, batch, quantiles, imitation_weight)
-        self._proven = True
-        return objective
+        if self.compiled:
+            try:
+                return self._backward(self._evaluate, batch, quantiles, imitation_weight)
+            except (RuntimeError, OSError, ImportError) as error:  # what torch.compile and its compilers raise
+                warnings.warn(
+                    f"torch.compile failed, the update goes on without it: {error}",
+                    CompileFallbackWarning,
+                    stacklevel=3,
+                )
+                self._evaluate = self._eager
+        return self._backward(self._eager, batch, quantiles, imitation_weight)
 
     def _backward(
         self, evaluate: Evaluate, batch: Batch, quantiles: Quantiles, imitation_weight: Tensor | None
@@ -315,6 +320,17 @@ class LearnerUpdate:
                     parameter.data.lerp_(fresh.data, settings.last_layer_mix)
         return settings.extra_samples
 
+    def _go_on_with_chance(self, state: Tensor, device: str) -> None:
+        """Draw what a generator in this state would draw next; where it is of another device, something else."""
+        if device == self.device.type:
+            self._generator.set_state(state)
+            return
+        log.warning(
+            "the learner's state is from %s, this is %s: it goes on with other random numbers", device, self.device.type
+        )
+        seed = np.random.SeedSequence((self._seed, self.steps)).generate_state(1)[0]
+        self._generator.manual_seed(int(seed))
+
     def _check(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         if values.get("format") != STATE_FORMAT:
             raise DataError(
@@ -322,7 +338,10 @@ class LearnerUpdate:
                 hint="resume with the version that wrote it, or start a new run",
             )
         mine, _ = self.state_dict()
-        for name in sorted(mine.keys() | tensors.keys()):
+        names = mine.keys() | tensors.keys()
+        if values["device"] != self.device.type:
+            names -= {"generator"}
+        for name in sorted(names):
             ours, theirs = mine.get(name), tensors.get(name)
             if ours is None or theirs is None or ours.shape != theirs.shape:
                 shapes = ["none" if tensor is None else str(tuple(tensor.shape)) for tensor in (theirs, ours)]

@@ -53,7 +53,7 @@ from tmrl_ray.runs.meter import Telling
 from tmrl_ray.runs.process_memory import memory_of
 from tmrl_ray.runs.ray_sink import RaySink
 from tmrl_ray.runs.rundir import RunDirectory
-from tmrl_ray.serial import News
+from tmrl_ray.serial import News, ended_unsaved
 from tmrl_ray.training import Training, device_of
 
 log = logging.getLogger(__name__)
@@ -246,6 +246,7 @@ class ClusterRun:
 
         Raises:
             TmrlError: the learner failed again and again.
+            NotSavedError: the run has ended, and its last checkpoint could not be written.
         """
         now_s = time.monotonic()
         evaluated_s = told_s = saved_s = now_s
@@ -266,7 +267,7 @@ class ClusterRun:
                 saved_s = time.monotonic()
             yield News(self._take_races(), self._take_evaluation(), saved)
             time.sleep(LOOK_S)
-        yield self._end()
+        yield from self._end()
 
     def _look(self) -> None:
         """See how all parts are, do what is due, and let time pass only while somebody drives."""
@@ -282,14 +283,15 @@ class ClusterRun:
         elif any(beat.env_steps for beat in beats):
             self.records.start()
 
-    def save(self) -> CheckpointHead:
-        """Write a checkpoint; the run goes on.
+    def save(self, *, last: bool = False) -> CheckpointHead:
+        """Write a checkpoint; the run goes on, unless it is the ``last`` one.
 
         Raises:
             NotSavedError: it could not be written.
             PeerUnavailableError: the learner or the replay buffer is away.
         """
-        learner, experience = self.learner.state(), self.replay.checkpoint()
+        learner = self.learner.last_state() if last else self.learner.state()
+        experience = self.replay.checkpoint()
         self._advance(self.replay.stats())
         records = Part({"state": self.records.state_dict()})
         parts = {"learner": learner, "experience": experience, "records": records}
@@ -298,27 +300,28 @@ class ClusterRun:
         self.records.saved(head, self._store.directory / head.name, time.monotonic() - began_s)
         return head
 
-    def _try_to_save(self) -> CheckpointHead | None:
+    def _try_to_save(self, *, last: bool = False) -> CheckpointHead | None:
         try:
-            return self.save()
+            return self.save(last=last)
         except (NotSavedError, PeerUnavailableError) as error:
             log.error("no checkpoint now: %s", error)
             self.records.save_failed()
             return None
 
-    def _end(self) -> News:
-        """Bring to its end what was begun, and save it."""
+    def _end(self) -> Iterator[News]:
+        """Bring to its end what was begun, save it, and yield the last news."""
         self.pool.drain(DRAIN_S)
         self.records.hold()
-        self.learner.drain()
-        saved, evaluation = self.save(), self._take_evaluation()
+        saved, evaluation = self._try_to_save(last=True), self._take_evaluation()
         self._write_row()
         if not self._stopping:
             evaluation = self._evaluate_last() or evaluation
-        news = News(self._take_races(), evaluation, saved)
-        self.records.close("stopped" if self._stopping else "finished")
-        self._ended = True
-        return news
+        races = self._take_races()
+        self.records.close(None if saved is None else "stopped" if self._stopping else "finished")
+        self._ended = saved is not None
+        yield News(races, evaluation, saved)
+        if saved is None:
+            raise ended_unsaved(self._store)
 
     def _write_row(self) -> None:
         """Put a row of metrics on record; what somebody who is away does not tell is missing."""
@@ -383,10 +386,7 @@ class ClusterRun:
         return self._take_evaluation()
 
     def _is_over(self) -> bool:
-        settings, clocks = self.training.config.training, self.records.clocks
-        if settings.minutes is not None and clocks.training_hours * 60 >= settings.minutes:
-            return True
-        return settings.env_steps is not None and clocks.env_steps >= settings.env_steps
+        return self.records.clocks.are_at_the_end(self.training.config.training)
 
     def _newest_learner(self) -> Part | None:
         """Return the learner of the newest checkpoint; None: there is none yet."""

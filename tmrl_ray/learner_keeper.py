@@ -1,7 +1,8 @@
 """Keeps the learner of a run on a cluster: starts it, asks it, and starts it again from the newest checkpoint.
 
 A learner that died or failed is replaced after a pause that grows; one that does so again and again ends the run. The
-versions of its weights go on from the newest that were published, never back.
+versions of its weights go on from the newest that were published, never back: after a kill of the whole run, too, the
+ring and the version board beside it know which that was.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import torch
 from ray.actor import ActorHandle
-from ray.exceptions import ActorDiedError
+from ray.exceptions import ActorDiedError, RayError
 
 from actors.buffer_rings import DEMONSTRATIONS, EXPERIENCE
 from actors.registry import Announcement, Refusal
@@ -27,6 +28,7 @@ from actors.remote.replay import PART as REPLAY
 from actors.remote.replay import ReplayClient
 from actors.remote.weights import PART as WEIGHTS
 from actors.remote.weights import WeightClient
+from actors.version_board import VersionBoard
 from learner.learner import Learner, Ports
 from learner.pretrained import Injection
 from learner.remote import LearnerFigures, LearnerShell
@@ -150,6 +152,25 @@ class LearnerKeeper:
         if self._following is not None:
             self._following.is_due = True
         return part
+
+    def last_state(self) -> Part:
+        """Return its state at the end of the run, when it has learned from all that was drawn.
+
+        One that is away or has failed is not waited for: its state is then that of the newest checkpoint, from which
+        it would be started again.
+
+        Raises:
+            PeerUnavailableError: it is away, and there is no checkpoint.
+        """
+        try:
+            self.drain()
+            return self.state()
+        except (TmrlError, RayError) as error:
+            saved = self._newest()
+            if saved is None:
+                raise PeerUnavailableError(f"the learner is away and was never saved: {error}") from error
+            log.error("the learner ends as the newest checkpoint has it: %s", error)
+            return saved
 
     def observe_finish(self, finish_s: float, env_steps: int) -> None:
         """Tell it of a race that the evaluator finished; nobody waits for an answer."""
@@ -318,7 +339,7 @@ def make_learner(
         device: where to compute.
         set_aside: file of batches that gave no finite loss.
         saved: what it goes on from; None: it begins.
-        version: of the newest weights that were published.
+        version: of the newest weights that were published in this session.
     """
     # Where collectors compute on the same cores, more threads would only wait for each other.
     torch.set_num_threads(config.training.threads or 1)
@@ -333,10 +354,11 @@ def make_learner(
         name = address.directory.name.removesuffix(EXPERIENCE) + DEMONSTRATIONS
         experts = RingReader.attach(address.directory.with_name(name), training.format)
     line = LearnerLine(replay, WeightClient(find_actor(run, WEIGHTS)), training.format)
+    ring = line.ring()
     priorities = config.replay.priorities
     learner = Learner(
         training.update(where, new=saved is None, announced=_awaited(training, run) if saved is None else None),
-        training.batches(line.ring(), experts, where),
+        training.batches(ring, experts, where),
         Ports(line, line),
         config.reward,
         prioritised=priorities is not None,
@@ -345,6 +367,7 @@ def make_learner(
     )
     if saved is not None:
         learner.load_state_dict(saved.tensors(), saved.values)
-    learner.version = max(learner.version, version)
+    known = ring.newest_policy_version(), VersionBoard(ring.directory).newest()
+    learner.version = max(learner.version, version, *known)
     learner.publish()
     return learner

@@ -16,6 +16,7 @@ from learner.learner import Drawn, Question
 from tmrl_ray.errors import PeerUnavailableError, RingError
 from tmrl_ray.experience.chunk import ChunkFormat
 from tmrl_ray.experience.ring_reader import RingReader
+from tmrl_ray.experience.sampling import PriorityUpdate
 
 
 class LearnerLine:
@@ -56,6 +57,11 @@ class LearnerLine:
             return RingReader.attach(address.directory, self._format)
         except RingError as error:
             raise PeerUnavailableError(f"the ring {address.uuid} cannot be read: {error}") from error
+
+    def set_priorities(self, updates: tuple[PriorityUpdate, ...]) -> None:
+        """See ``learner.learner.RowSource``."""
+        if updates:
+            self._replay.set_priorities(updates)
 
     def publish(self, version: int, data: bytes) -> None:
         """See ``learner.learner.WeightSink``. While weights are on their way only the newest others wait."""

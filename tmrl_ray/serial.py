@@ -17,10 +17,12 @@ its priorities, limiter, counters, start states, weights that act and that were 
 So a run that was stopped and resumed goes on exactly like one that never stopped: the same races, the same draws, the
 same weights, bit for bit. After a kill the ring of experience is there as it was left, newer than the checkpoint: the
 learner repeats what it learned since then, and the collector begins another incarnation, with the same start states.
+So it is after a run, too, that could not write its last checkpoint.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -54,9 +56,11 @@ from tmrl_ray.runs.checkpoint import Checkpoint, CheckpointHead, CheckpointStore
 from tmrl_ray.runs.checkpoint_files import Part
 from tmrl_ray.runs.meter import Telling
 from tmrl_ray.runs.process_memory import memory_of
-from tmrl_ray.runs.rundir import RunDirectory
+from tmrl_ray.runs.rundir import RunDirectory, resume_command
 from tmrl_ray.serial_line import SerialLine
 from tmrl_ray.training import Training, device_of
+
+log = logging.getLogger(__name__)
 
 LOOK_UP_S = 0.2
 """Between two looks at the wall clock's business."""
@@ -72,6 +76,17 @@ class News:
     """Greedy races."""
     saved: CheckpointHead | None = None
     """A checkpoint."""
+
+
+def ended_unsaved(store: CheckpointStore) -> NotSavedError:
+    """Return the error of a run that has ended without a last checkpoint; why there is none was logged."""
+    names = store.names()
+    since = f"since {names[-1]} " if names else ""
+    return NotSavedError(
+        f"the run has ended without a last checkpoint: what was learned {since}is lost, its experience is kept until "
+        "this machine is started again",
+        hint=f"Mend what was in the way, then go on from there: {resume_command(store.directory.parent)}",
+    )
 
 
 class SerialRun:
@@ -122,6 +137,7 @@ class SerialRun:
         if checkpoint is not None:
             part = parts["learner"]
             self.learner.load_state_dict(part.tensors(), part.values)
+        self.learner.version = max(self.learner.version, self.buffer.ring.newest_policy_version())  # after a kill
         collected = parts.get("collectors")  # none: a cluster saved it
         driving = training.driving(device_of(config.collector.device, setting="collector.device"))
         self.collector = Collector(
@@ -192,7 +208,11 @@ class SerialRun:
         return [Member(number=0, state=MemberState.RUNNING, crashes=0, restarts=0, reason="", heartbeats=(beat,))]
 
     def run(self) -> Iterator[News]:
-        """Yield the news, a few times a second and after each race, until the run is stopped or at its end."""
+        """Yield the news, a few times a second and after each race, until the run is stopped or at its end.
+
+        Raises:
+            NotSavedError: it has ended, and its last checkpoint could not be written.
+        """
         settings, every_s = self.training.config.training, self.training.config.evaluation.every_s
         if self._line.published is None:
             self.learner.publish()
@@ -216,10 +236,10 @@ class SerialRun:
                 self._write_row()
             saved = None
             if self._is_between_races and time.monotonic() >= due_s["checkpoint"]:
-                saved = self.save()
+                saved = self._try_to_save()
                 due_s["checkpoint"] = time.monotonic() + settings.checkpoint_s
             yield News(races, evaluation, saved)
-        yield self._end()
+        yield from self._end()
 
     def evaluate(self) -> Evaluation:
         """Drive greedy races with the weights as they are, and keep the best of all."""
@@ -237,7 +257,7 @@ class SerialRun:
         Raises:
             NotSavedError: it could not be written.
         """
-        self.buffer.set_priorities(self.learner.take_priorities())
+        self.learner.tell_priorities()
         tensors, values = self.learner.state_dict()
         parts = {
             "learner": Part(values, tensors),
@@ -250,13 +270,17 @@ class SerialRun:
             data = np.frombuffer(published.data, np.uint8)
             parts["weights"] = Part({"version": published.version}, {"data": data})
         began_s = time.monotonic()
-        try:
-            head = self._store.save(parts, self.records.clocks, score=self.records.evaluations.mean_time_s)
-        except NotSavedError:
-            self.records.save_failed()
-            raise
+        head = self._store.save(parts, self.records.clocks, score=self.records.evaluations.mean_time_s)
         self.records.saved(head, self._store.directory / head.name, time.monotonic() - began_s)
         return head
+
+    def _try_to_save(self) -> CheckpointHead | None:
+        try:
+            return self.save()
+        except NotSavedError as error:
+            log.error("no checkpoint now: %s", error)
+            self.records.save_failed()
+            return None
 
     def _write_row(self) -> None:
         states = Telling("states", count_states([self.collector.heartbeat()]))
@@ -282,19 +306,20 @@ class SerialRun:
             self._advance()
             yield turn is CollectorTurn.RACED
 
-    def _end(self) -> News:
-        """Let go of the game, measure what was learned, and save all."""
+    def _end(self) -> Iterator[News]:
+        """Let go of the game, measure what was learned, save all, and yield the last news."""
         self.collector.stop()
         for _ in self.collector.run():
             self._line.sleep(1.0)
         self._advance()
         self.records.hold()
-        evaluation = self.evaluate()
-        news = News(self._take_races(), evaluation, self.save())
+        evaluation, races, saved = self.evaluate(), self._take_races(), self._try_to_save()
         self._write_row()
-        self.records.close("finished" if self._is_over() else "stopped")
-        self._ended = True
-        return news
+        self.records.close(None if saved is None else "finished" if self._is_over() else "stopped")
+        self._ended = saved is not None
+        yield News(races, evaluation, saved)
+        if saved is None:
+            raise ended_unsaved(self._store)
 
     def _advance(self) -> None:
         self.records.advance(env_steps=self.buffer.ring.counters.env_steps, learner_steps=self.learner.steps)
@@ -311,14 +336,11 @@ class SerialRun:
         return self._is_between_races and (self._stopping or self._is_over())
 
     def _is_over(self) -> bool:
-        settings, clocks = self.training.config.training, self.records.clocks
-        if settings.minutes is not None and clocks.training_hours * 60 >= settings.minutes:
-            return True
-        return settings.env_steps is not None and clocks.env_steps >= settings.env_steps
+        return self.records.clocks.are_at_the_end(self.training.config.training)
 
     def _let_go_of_rings(self) -> None:
         if self._ended:
-            self.buffer.remove()  # its checkpoint has all of it
+            self.buffer.remove()  # its last checkpoint has all of it
         else:
             self.buffer.close()  # whoever resumes goes on with it
 

@@ -14,6 +14,7 @@ from actors.replay_buffer import ReplayBuffer
 from actors.weight_store import Weights, WeightStore
 from learner.learner import Drawn, Question
 from tmrl_ray.experience.ring_reader import RingReader
+from tmrl_ray.experience.sampling import PriorityUpdate
 
 T = TypeVar("T")
 
@@ -75,6 +76,10 @@ class SerialLine:
     def ring(self) -> RingReader:
         """See ``learner.learner.RowSource``."""
         return self._buffer.ring
+
+    def set_priorities(self, updates: tuple[PriorityUpdate, ...]) -> None:
+        """See ``learner.learner.RowSource``."""
+        self._buffer.set_priorities(updates)
 
     def publish(self, version: int, data: bytes) -> None:
         """See ``learner.learner.WeightSink``."""

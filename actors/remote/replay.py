@@ -25,6 +25,7 @@ from actors.replay_buffer import ReplayBuffer
 from tmrl_ray.errors import RingError
 from tmrl_ray.experience.chunk import ChunkFormat
 from tmrl_ray.experience.ring_reader import RingReader
+from tmrl_ray.experience.sampling import PriorityUpdate
 from tmrl_ray.runs.checkpoint_files import Part
 from tmrl_ray.runs.meter import Telling
 from tmrl_ray.runs.process_memory import memory_of
@@ -65,6 +66,11 @@ class ReplayShell(Shell):
     def draw(self, request: DrawRequest) -> Drawn | NeedMore:
         """See ``ReplayBuffer.draw``."""
         return self._buffer.draw(request)
+
+    @ray.method(concurrency_group="sample")
+    def set_priorities(self, updates: tuple[PriorityUpdate, ...]) -> None:
+        """See ``ReplayBuffer.set_priorities``."""
+        self._buffer.set_priorities(updates)
 
     @ray.method(concurrency_group="checkpoint")
     def checkpoint(self) -> Part:
@@ -171,6 +177,14 @@ class ReplayClient:
     def draw(self, request: DrawRequest) -> Future[Drawn | NeedMore]:
         """Ask for rows to learn from; what the request tells is lost if no answer comes."""
         return answer(lambda: self._replay.draw.remote(request), PEER)
+
+    def set_priorities(self, updates: tuple[PriorityUpdate, ...], *, timeout_s: float = 10.0) -> None:
+        """Set the priorities of rows that were learned from, as the next question for rows would.
+
+        Raises:
+            PeerUnavailableError: the buffer does not answer; to set them again does no harm.
+        """
+        ask(lambda: self._replay.set_priorities.remote(updates), PEER, timeout_s=timeout_s)
 
     def ring(self, *, timeout_s: float = 60.0) -> RingAddress:
         """Return where the ring lies.

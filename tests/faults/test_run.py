@@ -17,6 +17,7 @@ import psutil
 import pytest
 import ray
 
+from actors.buffer_rings import EXPERIENCE
 from actors.collector_pool import MemberState
 from tests.actors.remote_parts import kill_process, own_cluster, process_of
 from tests.faults.conftest import Recovery
@@ -24,6 +25,7 @@ from tests.faults.faulty_run import nonsense, publishing
 from tests.faults.parts import resident_bytes
 from tests.faults.watched_run import Started, Watched, faults_on_demand
 from tmrl_ray.cluster import ClusterRun, ClusterStatus, connected
+from tmrl_ray.experience.memory import ring_directory
 from tmrl_ray.experience.ring_reader import RingReader
 from tmrl_ray.runs.rundir import Start
 
@@ -183,6 +185,17 @@ def test_a_stopped_run_is_saved_whole_and_leaves_no_ring_behind(watched: Watched
             status = resumed.until(lambda status: status.learner_steps > checkpoint.head.clocks.learner_steps)
             assert status.buffer.env_steps >= env_steps
             assert status.buffer.live_rows >= env_steps
+            kill_the_learner_and_stop(resumed)
+            last, before = store.load(), store.load(store.names()[-2])
+            assert last.head.clocks.env_steps >= status.buffer.env_steps
+            assert last.parts["learner"].values == before.parts["learner"].values
+
+
+def kill_the_learner_and_stop(watched: Watched) -> None:
+    """Stop a run while its learner is about to be started again: nobody waits for it, and nothing fails."""
+    os.kill(watched.cluster.learner.process_id(), signal.SIGKILL)
+    watched.until(lambda status: status.learner_restarts == 1)
+    watched.finish()
 
 
 DRIVER = """
@@ -234,11 +247,15 @@ def test_row_36_a_run_whose_driver_was_killed_is_resumed_from_its_ring(
     shutil.rmtree(directory, ignore_errors=True)
     again = Started(tmp_path)
     run, store = again.open(Start.RESUME)
+    setup = again.training.buffer_setup(run.uuid, run.path)
+    newest = RingReader.attach(ring_directory(run.uuid, EXPERIENCE, setup.ring_base), setup.format)
+    version = newest.newest_policy_version()
     with faults_on_demand(again.journal), run, ClusterRun(again.training, run, store, store.load()) as live:
         assert live.replay.stats(timeout_s=60.0).env_steps >= env_steps
         checkpoint_steps = store.load().head.clocks.learner_steps
         resumed = Watched(live)
-        resumed.until(lambda status: status.learner_steps > checkpoint_steps)
+        status = resumed.until(lambda status: status.learner_steps > checkpoint_steps)
+        assert status.policy_version > version > 0
         ring = RingReader.attach(live.replay.ring().directory, again.training.format)
         resumed.finish()
         again.journal.check(ring)

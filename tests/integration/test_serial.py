@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ import torch
 
 from tmrl_ray.config.loading import load_config
 from tmrl_ray.config.run import RunConfig
+from tmrl_ray.errors import NotSavedError
 from tmrl_ray.runs.checkpoint import CheckpointStore, Identity
+from tmrl_ray.runs.disk import Disk
 from tmrl_ray.runs.json_sink import read_rows
 from tmrl_ray.runs.run_files import RunStatus
 from tmrl_ray.runs.rundir import RunDirectory, Start
@@ -102,3 +106,46 @@ def test_what_was_saved_is_there_again(folder: Path, first: Outcome):
             live.buffer.ring.remove()
     assert are_equal(first, restored)
     assert restored.stats._replace(ring_uuid="", collectors=()) == first.stats._replace(ring_uuid="", collectors=())
+
+
+class FilledDisk(Disk):
+    """A disk that is full from time to time."""
+
+    is_full = True
+
+    def write(self, path: Path, data: bytes) -> None:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().write(path, data)
+
+
+def test_a_full_disk_costs_checkpoints_and_never_the_run(folder: Path, caplog: pytest.LogCaptureFixture):
+    config = config_of(folder, "full", env_steps=100_000)
+    config = config.replace(training=config.training.replace(checkpoint_s=0.01))
+    training, disk = Training.of(config), FilledDisk()
+
+    def failures() -> int:
+        return sum("no checkpoint now" in record.message for record in caplog.records)
+
+    with RunDirectory.open(folder, "full", config, Start.NEW) as directory:
+        store = CheckpointStore(directory.checkpoints, Identity(directory.uuid, training.hashes), disk=disk)
+        with SerialRun(training, directory, store) as live:
+            with pytest.raises(NotSavedError, match="without a last checkpoint: .* since checkpoint-000001") as end:
+                for news in live.run():
+                    disk.is_full = failures() < 2
+                    if news.saved is not None:
+                        disk.is_full = True
+                        live.stop()
+            left, ring = Outcome(live), live.buffer.ring.directory
+        assert store.names() == ["checkpoint-000001"]
+    assert failures() == 3
+    assert "Make room on that disk" in caplog.text
+    assert "goes on" not in caplog.text
+    assert f"tmrl-ray train -c {folder / 'full' / 'config.yaml'} --resume" in str(end.value)
+    assert ring.exists()
+    assert RunStatus.read(folder / "full").ended is None
+    told = [row.values for row in read_rows(folder / "full" / "metrics.jsonl")]
+    assert [row["checkpoint/failures"] for row in told if "checkpoint/failures" in row][-1] == 3
+    resumed = run(config_of(folder, "full", env_steps=left.stats.env_steps + 100), Start.RESUME)
+    assert resumed.stats.env_steps >= left.stats.env_steps + 100
+    assert not ring.exists()

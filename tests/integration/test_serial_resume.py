@@ -63,6 +63,10 @@ def bytes_of_starts(arrays: Mapping[str, ArrayLike]) -> int:
     return sum(np.asarray(each).size for name, each in arrays.items() if name.startswith("states."))
 
 
+class Killed(Exception):
+    """What ends a run as a kill would."""
+
+
 Watch = Callable[[SerialRun, list[RaceReport]], None]
 
 
@@ -133,9 +137,6 @@ def test_it_may_be_stopped_again_and_again(folder: Path, whole: Outcome) -> None
 
 
 def test_after_a_kill_nothing_goes_back(folder: Path) -> None:
-    class Killed(Exception):
-        pass
-
     def kill(live: SerialRun, races: list[RaceReport]) -> None:
         if len(races) >= 9 and live._store.names():
             seen.append((live.stats, live._store.load(), live.collector.heartbeat().incarnation))
@@ -154,3 +155,23 @@ def test_after_a_kill_nothing_goes_back(folder: Path) -> None:
     numbers = {each: [chunk.race_id for chunk in resumed.chunks if chunk.incarnation == each] for each in (1, 2)}
     assert numbers[1] and numbers[2] and min(numbers[2]) > max(numbers[1])
     assert resumed.start_bytes > 0.8 * bytes_of_starts(saved.parts["collectors"].arrays) > 0
+
+
+def test_versions_of_weights_never_go_back_to_before_the_rows_in_the_ring(folder: Path) -> None:
+    def kill(live: SerialRun, races: list[RaceReport]) -> None:
+        if live.buffer.ring.newest_policy_version() > 2:
+            seen.append(live.buffer.ring.newest_policy_version())
+            raise Killed
+
+    seen: list[int] = []
+    with pytest.raises(Killed):
+        run(folder, "early", f"training.env_steps={WHOLE}", watch=kill)
+    config = load_config(QUICKSTART, [*SETTINGS, f"run.folder={folder}", "run.name=early"])
+    training = Training.of(config)
+    with RunDirectory.open(folder, "early", config, Start.RESUME) as directory:
+        store = CheckpointStore(directory.checkpoints, Identity(directory.uuid, training.hashes))
+        assert store.names() == []
+        with SerialRun(training, directory, store) as live:
+            assert live.buffer.was_attached
+            assert live.policy_version >= seen[0]
+            live.buffer.remove()

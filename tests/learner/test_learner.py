@@ -18,7 +18,7 @@ from tests.learner.drawn import SETTINGS, drawn, update_of
 from tmrl_ray.config.race import RewardSettings
 from tmrl_ray.errors import DataError, PeerUnavailableError
 from tmrl_ray.experience.batches import Batch
-from tmrl_ray.experience.sampling import Draw
+from tmrl_ray.experience.sampling import Draw, PriorityUpdate
 from tmrl_ray.experience.transitions import Valuation
 
 BATCHES = 3
@@ -70,6 +70,10 @@ class FakePeers:
         self.answers: list[Drawn | Exception | None] = []
         """What comes next; None: no answer yet. When there is nothing left, rows are drawn."""
         self.newest_ring: str | Exception = "first"
+        self.priorities: list[PriorityUpdate] = []
+        """That were told besides questions."""
+        self.takes_priorities: Exception | None = None
+        """Why they are not taken; None: they are."""
 
     def ask(self, question: Question) -> Future[Drawn]:
         self.questions.append(question)
@@ -85,6 +89,11 @@ class FakePeers:
         if isinstance(self.newest_ring, Exception):
             raise self.newest_ring
         return FakeRing(self.newest_ring)
+
+    def set_priorities(self, updates: tuple[PriorityUpdate, ...]) -> None:
+        if self.takes_priorities is not None:
+            raise self.takes_priorities
+        self.priorities += updates
 
     def publish(self, version: int, data: bytes) -> None:
         self.published.append((version, data))

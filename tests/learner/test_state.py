@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from learner.update import LearnerUpdate
 from tests.learner.drawn import CONSTANT, SETTINGS, drawn, update_of
+from tests.learner.test_learner import FakePeers, learner_of
 from tmrl_ray.config.learner import (
     LearnerSettings,
     MunchausenSettings,
@@ -95,6 +98,49 @@ def test_a_foreign_state_is_refused_and_changes_nothing() -> None:
         update.load_state_dict(tensors, values)
     with pytest.raises(DataError, match=r"average\.gap is none there and \(\) here"):
         update.load_state_dict({name: tensor for name, tensor in before.items() if name != "average.gap"}, values)
-    with pytest.raises(DataError, match="has the format 99, this version reads 2"):
+    with pytest.raises(DataError, match="has the format 99, this version reads 3"):
         update.load_state_dict(before, values | {"format": 99})
     assert all(torch.equal(tensor, before[name]) for name, tensor in update.state_dict()[0].items())
+
+
+def test_a_learner_of_another_format_is_refused_and_changes_nothing() -> None:
+    saved, learner = learner_of(FakePeers()), learner_of(FakePeers())
+    list(islice(saved.run(), 3))
+    tensors, values = saved.state_dict()
+    before, others = learner.state_dict()
+    for format in (0, None):
+        with pytest.raises(DataError, match=f"has the format {format}, this version reads 1"):
+            learner.load_state_dict(tensors, values | {"format": format})
+    after, unchanged = learner.state_dict()
+    assert others == unchanged
+    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+    learner.load_state_dict(tensors, values)
+    assert learner.steps == 3
+
+
+def test_a_state_of_another_kind_of_device_goes_on_with_other_random_numbers(caplog: pytest.LogCaptureFixture) -> None:
+    update = update_of()
+    for seed in range(3):
+        update.step(drawn(seed=seed), env_steps=seed)
+    tensors, values = stored(update)
+    moved = tensors | {"generator": torch.zeros(16, dtype=torch.uint8)}, values | {"device": "cuda"}
+    with pytest.raises(DataError, match=r"generator is \(16,\) there"):  # the size alone is no reason to guess
+        update_of().load_state_dict(moved[0], values)
+    with caplog.at_level(logging.WARNING):
+        first, second = update_of(seed=8), update_of(seed=9)
+        for each in (first, second):
+            each.load_state_dict(*moved)
+    assert "from cuda, this is cpu: it goes on with other random numbers" in caplog.text
+    reports = [each.step(drawn(seed=7), env_steps=7) for each in (first, second, update)]
+    assert torch.equal(reports[0].figures, reports[1].figures)
+    assert not torch.equal(reports[0].figures, reports[2].figures)
+    assert reports[0].step == 4
+    first.load_state_dict(*moved)
+    second.load_state_dict(moved[0], moved[1] | {"steps": 4})
+    generators = [each.state_dict()[0]["generator"] for each in (first, second)]
+    assert not torch.equal(*generators)
+
+
+def test_a_state_of_the_same_kind_of_device_warns_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    update_of().load_state_dict(*stored(update_of()))
+    assert caplog.records == []

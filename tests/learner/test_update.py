@@ -228,6 +228,42 @@ def test_a_compiler_that_fails_is_told_of_and_done_without(monkeypatch: pytest.M
     assert changed(update.weights(), eager.weights()) == set()
 
 
+def test_a_compiler_that_fails_later_is_done_without_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It compiles anew when a part of the network begins to learn, for example, and can fail then, too."""
+
+    def tired(function: Any, **_settings: Any) -> Any:
+        calls = 0
+
+        def call(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls > 2:
+                raise RuntimeError("no more compiling")
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", tired)
+    update, eager = update_of(SETTINGS.replace(compile=True)), update_of()
+    for seed in range(2):
+        update.step(drawn(seed=seed), env_steps=seed)
+    assert update.compiled
+    with pytest.warns(CompileFallbackWarning, match="no more compiling"):
+        update.step(drawn(seed=2), env_steps=2)
+    assert not update.compiled
+    update.step(drawn(seed=3), env_steps=3)
+    for seed in range(4):
+        eager.step(drawn(seed=seed), env_steps=seed)
+    assert changed(update.weights(), eager.weights()) == set()
+
+
+def test_what_fails_without_a_compiler_too_is_no_fault_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda function, **_settings: lambda *arguments: function(*arguments))
+    update = update_of(SETTINGS.replace(compile=True))
+    with pytest.warns(CompileFallbackWarning), pytest.raises(RuntimeError):
+        update.step(drawn(actions=torch.zeros(BATCH + 1, dtype=torch.int64)), env_steps=0)
+
+
 def test_a_batch_on_another_device_is_refused() -> None:
     with pytest.raises(ValueError, match="the batch is on meta"):
         update_of().step(drawn(floats=torch.zeros(BATCH, 5, device="meta")), env_steps=0)

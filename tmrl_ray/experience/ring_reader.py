@@ -90,6 +90,10 @@ class RingReader:
         """Return all rows of a column, (rows, *shape), as they are in shared memory: they change under the reader."""
         return self._files.columns[name]
 
+    def newest_policy_version(self) -> int:
+        """Return the newest version of weights with which any of its rows was driven; 0: none was."""
+        return max(0, int(self.column("policy_version").max()))
+
     def generations(self, rows: Ints) -> Ints:
         """Return the generations of rows of any shape, as they are now."""
         generations: Ints = self._files.generations[rows]

@@ -195,7 +195,7 @@ class CheckpointStore:
                 self._give_up(partial, self.directory / head.name)
                 raise NotSavedError(
                     f"the checkpoint {head.name} was not saved in {self.directory}: {error}",
-                    hint=f"The run goes on. Make room on that disk; {_bytes(contents)} bytes are needed.",
+                    hint=f"Make room on that disk; {_bytes(contents)} bytes are needed.",
                 ) from error
             self._remove_old()
         return head

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from tmrl_ray.config.training import TrainingSettings
 
 
 class Clocks(NamedTuple):
@@ -14,3 +17,9 @@ class Clocks(NamedTuple):
     """Updates of the network, undone ones included."""
     training_hours: float = 0.0
     """Hours in which the run was up, over all of its sessions: not those between a stop and a resume."""
+
+    def are_at_the_end(self, settings: TrainingSettings) -> bool:
+        """Return whether a run with these settings ends now by itself."""
+        if settings.minutes is not None and self.training_hours * 60 >= settings.minutes:
+            return True
+        return settings.env_steps is not None and self.env_steps >= settings.env_steps
