@@ -110,6 +110,16 @@ def test_maps_count_by_their_samples(study: Study, workshop: Workshop) -> None:
     assert finding.right.mean == pytest.approx(0.01)
 
 
+def test_a_difference_from_nothing_counts_and_a_share_of_nothing_does_not(study: Study, workshop: Workshop) -> None:
+    for name, accuracy in (("bc/v2_next_tick", 0.0), ("bc/v2_next_tick_stack3", 0.03)):
+        maps = {f"map-{at}": {"samples": 7.0, "val_acc": accuracy} for at in range(2)}
+        for seed in SEEDS:
+            keep_stage(workshop, Arm(name, seed), val_acc=(accuracy, 0.0), val_loss=(0.0, accuracy), maps=maps)
+    gain, loss = found(study, workshop, "P9 accuracy", "P9 loss")
+    assert (gain.right.over_seeds, gain.right.over_maps) == ((0.03, 0.03), (0.03, 0.03))
+    assert (loss.right.by_seed, loss.verdict) == ({}, "no result")
+
+
 def test_figures_of_trainings_and_of_races(study: Study, workshop: Workshop) -> None:
     losses = (("from cloning", 3.0), ("from scratch", 2.0), ("from cloning legacy", 900.0))
     for seed in SEEDS:

@@ -294,7 +294,7 @@ def _alone(of: Mapping[int, Figure]) -> Estimate:
 
 def _compared(how: How, of: Mapping[int, Figure], against: Mapping[int, Figure]) -> Estimate:
     compare = _HOW[how]
-    seeds = [seed for seed in of if seed in against and against[seed].value]  # with 0 there is nothing to compare
+    seeds = [seed for seed in of if seed in against and _is_measure(how, against[seed].value)]
     if not seeds:
         return Estimate({})
     pairs = {seed: (of[seed], against[seed]) for seed in seeds}
@@ -302,7 +302,7 @@ def _compared(how: How, of: Mapping[int, Figure], against: Mapping[int, Figure])
         seed: {
             name: compare(each.value, other.by_map[name].value)
             for name, each in one.by_map.items()
-            if name in other.by_map and other.by_map[name].value
+            if name in other.by_map and _is_measure(how, other.by_map[name].value)
         }
         for seed, (one, other) in pairs.items()
     }
@@ -315,6 +315,11 @@ def _compared(how: How, of: Mapping[int, Figure], against: Mapping[int, Figure])
     )
 
 
+def _is_measure(how: How, value: float) -> bool:
+    """Return whether something can be measured by a value: nothing is a share of 0."""
+    return how == "difference" or value != 0
+
+
 def _shared_maps(figures: Iterable[Figure]) -> list[str]:
     return sorted(set.intersection(*(set(figure.by_map) for figure in figures)))
 
@@ -322,6 +327,7 @@ def _shared_maps(figures: Iterable[Figure]) -> list[str]:
 def _over_maps(how: How, of: Sequence[Figure], against: Sequence[Figure]) -> Interval | None:
     """Return the interval over the maps of the mean over the seeds; None: there are not two maps."""
     maps = _shared_maps([*of, *against]) if of else []
+    maps = [name for name in maps if how == "value" or all(_is_measure(how, e.by_map[name].value) for e in against)]
     if len(maps) < 2:
         return None
 
