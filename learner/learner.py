@@ -28,9 +28,9 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import torch
 from torch import Tensor
 
+from learner.device_copies import DeviceCopies
 from learner.metering import LearnerMeter
 from learner.report import StepReport, Summary, summarise
 from learner.set_aside import SetAsideBook
@@ -165,7 +165,7 @@ class Learner:
         """Of the run, as of the latest answer."""
         self._settings: LearnerSettings = update.settings
         self._ports = ports
-        self._term_weights = weight_vector(reward)
+        self._reward = reward
         self._prioritised = prioritised
         self._set_aside = SetAsideBook(set_aside)
         self._below_clock = priorities_below_clock
@@ -177,7 +177,8 @@ class Learner:
         self._meter = LearnerMeter(update, builder)
         self._reports: deque[StepReport] = deque()
         self._tests: deque[Tensor] = deque(maxlen=MOST_REPORTS)
-        self._copies: deque[torch.cuda.Event] = deque()
+        on_gpu = update.device.type == "cuda"
+        self._copies = DeviceCopies(update.device, builder.buffers) if on_gpu else None
         self._draining = False
         self._turns = self._learn()
 
@@ -329,7 +330,8 @@ class Learner:
 
     def _learn_from(self, drawn: Drawn) -> Iterator[Turn]:
         assert drawn.draw is not None
-        valuation = Valuation(self._settings.discount.at(self.env_steps), self._term_weights)
+        worth = weight_vector(self._reward, self.env_steps)
+        valuation = Valuation(self._settings.discount.at(self.env_steps), worth)
         batches = self.builder.batches(drawn.draw, valuation, demonstrations=drawn.demonstrations)
         is_first = True
         while (batch := self._gathered(batches)) is not None:
@@ -380,18 +382,12 @@ class Learner:
                 self._tests.append(self.update.test(self._on_device(batch)))
 
     def _on_device(self, batch: Batch) -> Batch:
-        """Copy a batch to where it is learned from; its own memory is filled again while that is under way."""
-        device = self.update.device
-        if device.type != "cuda":
+        """Return a batch where it is learned from."""
+        if self._copies is None:
             return batch
-        if len(self._copies) >= self.builder.buffers - 1:
-            self._copies.popleft().synchronize()  # a batch before the last: hardly waits
         began_s = time.perf_counter()
-        copied = batch.to(device)
-        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        event.record()
+        copied = self._copies.take(batch)
         self._meter.took("copy", time.perf_counter() - began_s)
-        self._copies.append(event)
         return copied
 
     def _priorities(self) -> tuple[PriorityUpdate, ...]:

@@ -8,6 +8,7 @@ ring and the version board beside it know which that was.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -341,8 +342,8 @@ def make_learner(
         saved: what it goes on from; None: it begins.
         version: of the newest weights that were published in this session.
     """
-    # Where collectors compute on the same cores, more threads would only wait for each other.
-    torch.set_num_threads(config.training.threads or 1)
+    # Collectors compute on the other cores: more threads would only wait for each other.
+    torch.set_num_threads(config.training.threads or math.ceil(CPUS))
     keep_freed_memory()
     training, where = Training.of(config), torch.device(device)
     replay = ReplayClient(find_actor(run, REPLAY))

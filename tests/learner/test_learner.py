@@ -20,9 +20,11 @@ from tmrl_ray.errors import DataError, PeerUnavailableError
 from tmrl_ray.experience.batches import Batch
 from tmrl_ray.experience.sampling import Draw, PriorityUpdate
 from tmrl_ray.experience.transitions import Valuation
+from tmrl_ray.racing.reward import Term
 
 BATCHES = 3
 LEARNER = SETTINGS.replace(draw_batches=BATCHES, draw_ahead=False, publish_every=2, batch_size=BATCH)
+REWARD = RewardSettings()
 DRAW = Draw.of(np.zeros((BATCHES, BATCH), np.int64), np.full((BATCHES, BATCH), 4))
 
 
@@ -99,8 +101,8 @@ class FakePeers:
         self.published.append((version, data))
 
 
-def learner_of(peers: FakePeers, settings=LEARNER, **options: Any) -> Learner:
-    return Learner(update_of(settings), FakeBuilder(), Ports(peers, peers), RewardSettings(), **options)
+def learner_of(peers: FakePeers, settings=LEARNER, reward: RewardSettings = REWARD, **options: Any) -> Learner:
+    return Learner(update_of(settings), FakeBuilder(), Ports(peers, peers), reward, **options)
 
 
 def test_each_turn_is_one_update_of_what_was_drawn():
@@ -166,6 +168,14 @@ def test_rewards_are_valued_by_the_discount_of_the_moment():
     learner = learner_of(peers, LEARNER.replace(discount={"points": ((0, 0.5), (1000, 0.9))}))
     list(islice(learner.run(), BATCHES + 1))
     assert [each.gamma for each in learner.builder.valuations] == pytest.approx([0.54, 0.58])
+
+
+def test_rewards_are_valued_by_the_weights_of_the_moment():
+    slide = RewardSettings(neo_slide={"points": ((0, 0.0), (800, 0.5))}, schedule_speed=2.0)
+    learner = learner_of(FakePeers(), reward=slide)
+    list(islice(learner.run(), BATCHES + 1))
+    worth = [each.term_weights[Term.NEO_SLIDE] for each in learner.builder.valuations]
+    assert worth == pytest.approx([0.5 * 100 / 1600, 0.5 * 200 / 1600])
 
 
 def test_what_is_restored_goes_on_exactly():
