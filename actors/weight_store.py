@@ -1,18 +1,17 @@
 """The newest weights, for whoever acts: the learner publishes, collectors and the evaluator fetch what is newer.
 
 The store keeps one set of weights and nothing else, so that losing it costs nothing: whoever acts goes on with what it
-has, and the learner publishes again when it meets a store of another incarnation.
+has, and the learner publishes again when it sees that the store has older weights than it published, or none.
 """
 
 from __future__ import annotations
 
-import secrets
 import threading
 import zlib
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tmrl_ray.errors import DataError
 
@@ -60,15 +59,6 @@ class Weights:
         return load(bytes(self.data))
 
 
-class PublishReply(NamedTuple):
-    """The store's answer to a publication."""
-
-    incarnation: str
-    """Of the store; another one than before means that it has forgotten everything."""
-    newest: int
-    """Version that the store holds now."""
-
-
 class WeightSource(Protocol):
     """The weight store as whoever acts sees it."""
 
@@ -86,8 +76,6 @@ class WeightStore:
     """Keeps the newest weights; may be called from several threads."""
 
     def __init__(self) -> None:
-        self.incarnation = secrets.token_hex(8)
-        """Another store has another one."""
         self._newest: Weights | None = None
         self._acknowledged: dict[int, int] = {}
         self._lock = threading.Lock()
@@ -103,8 +91,11 @@ class WeightStore:
         with self._lock:
             return dict(self._acknowledged)
 
-    def publish(self, weights: Weights) -> PublishReply:
+    def publish(self, weights: Weights) -> int:
         """Take in weights, unless the store has newer ones: publications may arrive in another order, or twice.
+
+        Returns:
+            The version that the store has now.
 
         Raises:
             DataError: the weights are damaged.
@@ -113,7 +104,7 @@ class WeightStore:
         with self._lock:
             if weights.version > self.version:
                 self._newest = weights
-            return PublishReply(self.incarnation, self.version)
+            return self.version
 
     def fetch_if_newer(self, version: int) -> Weights | None:
         """Return the newest weights if they are newer than ``version``."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -42,6 +42,7 @@ from actors.weight_watch import WeightWatch
 from tmrl_ray.buffer_keeper import BufferKeeper
 from tmrl_ray.config.run import RunConfig
 from tmrl_ray.errors import NotSavedError, PeerUnavailableError
+from tmrl_ray.evaluator_keeper import EvaluatorKeeper
 from tmrl_ray.learner_keeper import LearnerKeeper
 from tmrl_ray.makers import make_collectors, make_evaluator, newest_experience
 from tmrl_ray.process_identity import ProcessIdentity
@@ -126,8 +127,6 @@ class ClusterRun:
         parts = {} if checkpoint is None else checkpoint.parts
         node = ray.get_runtime_context().get_node_id()
         here = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
-        # A machine without games has the evaluator elsewhere, where the best races are kept then.
-        near = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
         setup = replace(training.buffer_setup(run.uuid, run.path), owner=ProcessIdentity.of(psutil.Process()))
         newest = partial(newest_experience, store.directory.resolve(), store.identity)
         replay = start_replay(run.name, setup, parts.get("experience"), newest, **here)
@@ -138,8 +137,10 @@ class ClusterRun:
         self.weights = WeightClient(self._actors[1])
         device, aside = device_of(config.training.device), run.set_aside.resolve()
         self.learner = LearnerKeeper(config, run.name, device, aside, self._newest_learner, here)
-        self._actors.append(start_evaluator(run.name, partial(make_evaluator, config, run.name, run.best), **near))
-        self._evaluator = EvaluatorClient(self._actors[2])
+        make = partial(make_evaluator, config, run.name, run.best)
+        # A machine without games has the evaluator elsewhere, where the best races are kept then.
+        near = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
+        self.evaluator = EvaluatorKeeper(lambda part: EvaluatorClient(start_evaluator(run.name, make, part, **near)))
         self.collectors = RayCollectors(
             run.name,
             partial(make_collectors, config, run.name),
@@ -153,8 +154,6 @@ class ClusterRun:
         state = parts["records"].values["state"] if "records" in parts else None
         self.records = Records(run, config, training.references_s, state, sinks=[RaySink(run.path.name)])
         self._memory: dict[str, Future[Telling]] = {}
-        self._evaluating: Future[Evaluation | None] | None = None
-        self._evaluated_version = 0
 
     def __enter__(self) -> Self:
         return self
@@ -162,10 +161,11 @@ class ClusterRun:
     def __exit__(self, *_: object) -> None:
         if self.training.config.connection is not None:  # a kill alone would leave their games behind
             self.pool.drain(CLOSE_S)
-            self._evaluator.close()
+            self.evaluator.client.close()
         for member in self.pool.members():
             self.collectors.kill(member.number)
         self.learner.end()
+        self.evaluator.client.end()
         if self._ended:
             with suppress(PeerUnavailableError):
                 self.replay.remove()  # its checkpoint has all of it; otherwise whoever resumes goes on with the ring
@@ -256,8 +256,8 @@ class ClusterRun:
             now_s, saved = time.monotonic(), None
             if not self.records.is_counting:
                 evaluated_s = told_s = saved_s = now_s
-            if now_s >= evaluated_s + evaluation.every_s and self._evaluating is None:
-                self._evaluating = self._evaluate()
+            if now_s >= evaluated_s + evaluation.every_s and self.evaluator.is_ready:
+                self.evaluator.evaluate(evaluation.races)
                 evaluated_s = now_s
             if now_s >= told_s + settings.metrics_s:
                 self._write_row()
@@ -333,9 +333,10 @@ class ClusterRun:
                 yield from peer.tell()
             except PeerUnavailableError as error:
                 log.warning("some metrics are missing now: %s", error)
-        yield from (*self.collectors.take_tellings(), self.pool.tell(), memory_of("driver"), object_store())
+        yield from (*self.collectors.take_tellings(), self.pool.tell(), self.evaluator.tell())
+        yield from (memory_of("driver"), object_store())
         yield from self._memory_of("weights", self._actors[1])
-        yield from self._memory_of("evaluator", self._actors[2])
+        yield from self._memory_of("evaluator", self.evaluator.client.actor)
 
     def _memory_of(self, process: str, actor: ActorHandle[Any]) -> Iterator[Telling]:
         """Yield the memory of an actor as of the row before, and ask for that of the next."""
@@ -352,19 +353,10 @@ class ClusterRun:
             self.records.race(race)
         return races
 
-    def _take_evaluation(self) -> Evaluation | None:
-        evaluating = self._evaluating
-        if evaluating is None or not evaluating.done():
-            return None
-        self._evaluating = None
-        error = evaluating.exception()
-        if isinstance(error, PeerUnavailableError):
-            log.warning("no evaluation now: %s", error)
-            return None
-        evaluation = evaluating.result()
+    def _take_evaluation(self, *, within_s: float = 0.0) -> Evaluation | None:
+        evaluation = self.evaluator.take(within_s=within_s)
         if evaluation is None:
             return None
-        self._evaluated_version = evaluation.version
         self.records.evaluation(evaluation)
         for report in evaluation.reports:
             if report.finish_time_ms is not None:
@@ -373,17 +365,13 @@ class ClusterRun:
             log.error("%s", evaluation.alarm)
         return evaluation
 
-    def _evaluate(self) -> Future[Evaluation | None]:
-        return self._evaluator.evaluate(self._evaluated_version, self.training.config.evaluation.races)
-
     def _evaluate_last(self) -> Evaluation | None:
         """Return how the final weights drive; None: they were measured already, or nobody answered."""
-        if self._evaluating is not None:
-            wait([self._evaluating], timeout=LAST_RACES_S)
-            self._take_evaluation()
-        self._evaluating = self._evaluate()
-        wait([self._evaluating], timeout=LAST_RACES_S)
-        return self._take_evaluation()
+        self._take_evaluation(within_s=LAST_RACES_S)
+        if self.evaluator.is_busy:
+            return None
+        self.evaluator.evaluate(self.training.config.evaluation.races)
+        return self._take_evaluation(within_s=LAST_RACES_S)
 
     def _is_over(self) -> bool:
         return self.records.clocks.are_at_the_end(self.training.config.training)

@@ -69,6 +69,8 @@ class Control:
                     del self._answers[number]
                 for order in exchange.result():
                     self._answers[order.number] = self._do(order)
+            else:
+                self._answers.clear()  # the control was killed: nobody waits for them, and it numbers from 1 again
         self._exchange = self._client.exchange(self._watch.overview(self._live), dict(self._answers))
 
     def _do(self, order: Order) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from concurrent.futures import Future
 
 from actors.draw_messages import Drawn as BufferDrawn
@@ -11,12 +13,17 @@ from actors.remote.calls import then
 from actors.remote.replay import ReplayClient
 from actors.remote.weights import WeightClient
 from actors.version_board import VersionBoard
-from actors.weight_store import PublishReply, Weights
+from actors.weight_store import Weights
 from learner.learner import Drawn, Question
 from tmrl_ray.errors import PeerUnavailableError, RingError
 from tmrl_ray.experience.chunk import ChunkFormat
 from tmrl_ray.experience.ring_reader import RingReader
 from tmrl_ray.experience.sampling import PriorityUpdate
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+"""Between two looks at what the weight store has: so much longer it may be empty once it was killed."""
 
 
 class LearnerLine:
@@ -33,12 +40,15 @@ class LearnerLine:
         self._weights = weights
         self._format = format
         self._board: VersionBoard | None = None
-        self._publishing: Future[PublishReply] | None = None
+        self._newest: Weights | None = None
+        self._publishing: Future[int] | None = None
         self._next: Weights | None = None
+        self._look_s = 0.0
         self._lock = threading.Lock()
 
     def ask(self, question: Question) -> Future[Drawn]:
-        """See ``learner.learner.RowSource``."""
+        """See ``learner.learner.RowSource``. The weight store is looked after in passing."""
+        self._look_after_store()
         request = DrawRequest(
             question.batches,
             question.batch_size,
@@ -65,7 +75,24 @@ class LearnerLine:
 
     def publish(self, version: int, data: bytes) -> None:
         """See ``learner.learner.WeightSink``. While weights are on their way only the newest others wait."""
-        self._send(Weights.of(version, data))
+        self._newest = Weights.of(version, data)
+        self._send(self._newest)
+
+    def _look_after_store(self) -> None:
+        """Publish again what a store that was killed has lost; returns at once."""
+        now_s, newest = time.monotonic(), self._newest
+        if newest is None or now_s < self._look_s or self._publishing is None or not self._publishing.done():
+            return
+        self._look_s = now_s + LOOK_S
+
+        def compare(answer: Future[int]) -> None:
+            if newest is not self._newest or answer.cancelled() or answer.exception() is not None:
+                return
+            if answer.result() < newest.version:
+                log.warning("the weight store has lost the weights: version %d is published again", newest.version)
+                self._send(newest)
+
+        self._weights.version().add_done_callback(compare)
 
     def _send(self, weights: Weights) -> None:
         with self._lock:
@@ -75,10 +102,10 @@ class LearnerLine:
             publishing = self._publishing = self._weights.publish(weights)
         publishing.add_done_callback(self._published)
 
-    def _published(self, reply: Future[PublishReply]) -> None:
+    def _published(self, reply: Future[int]) -> None:
         """Write up what can be fetched from now on, and publish what was waiting."""
         if self._board is not None and not reply.cancelled() and reply.exception() is None:
-            self._board.write(reply.result().newest)
+            self._board.write(reply.result())
         with self._lock:
             weights, self._next = self._next, None
         if weights is not None:

@@ -239,7 +239,9 @@ def end_actor(handle: ActorHandle[Any]) -> None:
 def _ours(error: BaseException, peer: str) -> BaseException:
     if isinstance(error, RayActorError) and error.actor_init_failed:
         log.error("%s could not be started: %s", peer, error)
-        return TmrlError(f"{peer} could not be started: {_reason(str(error))}")
+        refused = TmrlError(f"{peer} could not be started: {_reason(str(error))}")
+        refused.__cause__ = error
+        return refused
     if isinstance(error, _AWAY):
         away = PeerUnavailableError(f"{peer} is away ({type(error).__name__})")
         away.__cause__ = error

@@ -12,12 +12,13 @@ from ray.actor import ActorHandle
 
 from actors.evaluation import Evaluation
 from actors.evaluator import Evaluator
-from actors.remote.calls import Shell, answer, ask, start_actor
+from actors.remote.calls import Shell, answer, ask, end_actor, start_actor
 from actors.remote.collector import GAME
 from actors.weight_store import WeightSource
 from tmrl_ray.errors import TmrlError
 
 PART = "evaluator"
+PEER = "the evaluator"
 CPUS = 0.2
 """What it reserves: it drives a small part of the time."""
 FETCH_S = 60.0
@@ -44,17 +45,20 @@ class EvaluatorShell(Shell):
         self._evaluator.close()
 
 
-def start_evaluator(run: str, make: Callable[[], tuple[Evaluator, WeightSource]], **options: Any) -> ActorHandle[Any]:
+def start_evaluator(
+    run: str, make: Callable[[], tuple[Evaluator, WeightSource]], part: str = PART, **options: Any
+) -> ActorHandle[Any]:
     """Start the evaluator of a run.
 
     Args:
         run: name of the run.
         make: makes the plain evaluator in its own process, and says where weights are; a function of a module, or a
             ``partial`` of one.
+        part: its name within the run.
         options: Ray's.
     """
     reserved = {"num_cpus": CPUS, "resources": {GAME: 1}, **options}
-    return start_actor(run, PART, EvaluatorShell, make, groups={"races": 1}, **reserved)
+    return start_actor(run, part, EvaluatorShell, make, groups={"races": 1}, **reserved)
 
 
 class EvaluatorClient:
@@ -65,13 +69,17 @@ class EvaluatorClient:
     """
 
     def __init__(self, evaluator: ActorHandle[Any]) -> None:
-        self._evaluator = evaluator
+        self.actor = evaluator
 
     def evaluate(self, version: int, races: int) -> Future[Evaluation | None]:
         """Let it measure the newest weights in so many races a map, if they are newer than ``version``."""
-        return answer(lambda: self._evaluator.evaluate.remote(version, races), "the evaluator")
+        return answer(lambda: self.actor.evaluate.remote(version, races), PEER)
 
     def close(self) -> None:
         """Let it end its game, which a kill alone would leave behind."""
         with suppress(TmrlError):
-            ask(self._evaluator.close.remote, "the evaluator", timeout_s=CLOSE_S)
+            ask(self.actor.close.remote, PEER, timeout_s=CLOSE_S)
+
+    def end(self) -> None:
+        """End the actor at once."""
+        end_actor(self.actor)

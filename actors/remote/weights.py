@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ray.actor import ActorHandle
 
 from actors.remote.calls import Shell, answer, ask, start_actor, then
-from actors.weight_store import PublishReply, Weights, WeightStore
+from actors.weight_store import Weights, WeightStore
 
 PART = "weights"
 PEER = "the weight store"
@@ -39,15 +39,20 @@ class WeightStoreShell(Shell):
         self._ticket: Ticket | None = None
 
     @ray.method(concurrency_group="publish")
-    def publish(self, version: int, data: NDArray[np.uint8], checksum: int) -> PublishReply:
+    def publish(self, version: int, data: NDArray[np.uint8], checksum: int) -> int:
         """See ``WeightStore.publish``; calls arrive one at a time."""
         if version <= self._store.version:
             return self._store.publish(Weights(version, data.data, checksum))
         stored = ray.put(data)
         # kept is what this actor owns itself: the learner's memory is let go of
-        reply = self._store.publish(Weights(version, ray.get(stored).data, checksum))
+        newest = self._store.publish(Weights(version, ray.get(stored).data, checksum))
         self._ticket = Ticket(version, checksum, [stored])
-        return reply
+        return newest
+
+    @ray.method(concurrency_group="fetch")
+    def version(self) -> int:
+        """See ``WeightStore.version``."""
+        return self._store.version
 
     @ray.method(concurrency_group="fetch")
     def ticket(self, version: int) -> Ticket | None:
@@ -107,8 +112,12 @@ class WeightClient:
         acknowledged: dict[int, int] = ask(self._store.acknowledged.remote, PEER, timeout_s=timeout_s)
         return acknowledged
 
-    def publish(self, weights: Weights) -> Future[PublishReply]:
-        """Publish weights. One that fails may be published again, or be left to the next."""
+    def version(self) -> Future[int]:
+        """Ask for the version that the store has; 0: none, since nothing was published or it was killed."""
+        return answer(self._store.version.remote, PEER)
+
+    def publish(self, weights: Weights) -> Future[int]:
+        """Publish weights, and ask for the version that the store has then. One that fails may be published again."""
         data = np.frombuffer(weights.data, dtype=np.uint8)
         return answer(lambda: self._store.publish.remote(weights.version, data, weights.checksum), PEER)
 

@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from actors.collector import Collector
+from actors.evaluation import Evaluation
+from actors.evaluator import Evaluator
 from actors.remote.weights import WeightClient
-from actors.weight_store import PublishReply, Weights
+from actors.weight_store import Weights
 from learner.learner import Learner
 from tests.faults.journal import Journal
 from tests.faults.journalled_client import JournalledClient
 from tests.faults.parts import Trigger, die
 from tmrl_ray import learner_keeper, makers
 from tmrl_ray.config.run import RunConfig
+from tmrl_ray.errors import GameRefusedError
 from tmrl_ray.experience.batches import Batch
 from tmrl_ray.training import Training
 
@@ -40,12 +43,31 @@ def nonsense(folder: Path) -> Trigger:
     return Trigger(folder / "nonsense")
 
 
+def measuring(folder: Path) -> Trigger:
+    """Breaks the evaluator's next evaluation."""
+    return Trigger(folder / "measuring")
+
+
+def make_evaluator(folder: Path, *arguments: Any) -> tuple[Evaluator, WeightClient]:
+    """The product's evaluator, which breaks when it is told to."""
+    evaluator, weights = makers.make_evaluator(*arguments)
+    trigger, evaluate = measuring(folder), evaluator.evaluate
+
+    def breaking(measured: Weights) -> Evaluation:
+        if trigger.fires() is not None:
+            raise GameRefusedError("the game was lost 6 times")
+        return evaluate(measured)
+
+    evaluator.evaluate = breaking  # type: ignore[method-assign]
+    return evaluator, weights
+
+
 class DyingWeightClient(WeightClient):
     """Publishes weights, or dies of it."""
 
     trigger: Trigger
 
-    def publish(self, weights: Weights) -> Future[PublishReply]:
+    def publish(self, weights: Weights) -> Future[int]:
         how = self.trigger.fires()
         if how == "before":
             die()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,14 +20,21 @@ import ray
 
 from actors.buffer_rings import EXPERIENCE
 from actors.collector_pool import MemberState
-from tests.actors.remote_parts import kill_process, own_cluster, process_of
+from actors.remote.calls import find_actor
+from actors.remote.control import PART as CONTROL
+from actors.remote.control import ControlClient
+from tests.actors.remote_parts import PATIENCE_S, eventually, kill_process, own_cluster, process_of
 from tests.faults.conftest import Recovery
-from tests.faults.faulty_run import nonsense, publishing
+from tests.faults.faulty_run import measuring, nonsense, publishing
 from tests.faults.parts import resident_bytes
 from tests.faults.watched_run import Started, Watched, faults_on_demand
 from tmrl_ray.cluster import ClusterRun, ClusterStatus, connected
+from tmrl_ray.control import controlled
+from tmrl_ray.errors import PeerUnavailableError
 from tmrl_ray.experience.memory import ring_directory
 from tmrl_ray.experience.ring_reader import RingReader
+from tmrl_ray.overview import Watch
+from tmrl_ray.runs.cluster_file import ClusterPlace
 from tmrl_ray.runs.rundir import Start
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -144,6 +152,67 @@ def test_row_19_a_stopped_learner_holds_the_collectors_back(watched: Watched, re
     recovery.end()
     assert after.learner_steps > before.learner_steps
     assert after.learner_restarts == before.learner_restarts
+
+
+@pytest.mark.faults
+def test_row_4_a_killed_evaluator_is_started_again_and_measures_on(watched: Watched, recovery: Recovery) -> None:
+    """Evaluator SIGKILL: the run goes on, and evaluations come back."""
+    watched.until(lambda _: watched.measured)
+    before, known = watched.cluster.status(), len(watched.measured)
+    recovery.begin()
+    kill_process(ray.get_actor("faulty.evaluator"))
+    status = watched.until(lambda _: len(watched.measured) > known + 1)
+    recovery.end()
+    assert status.learner_restarts == before.learner_restarts
+    assert [member.restarts for member in status.members] == [member.restarts for member in before.members]
+    assert watched.measured == sorted(watched.measured)
+
+
+@pytest.mark.faults
+def test_an_evaluator_that_breaks_costs_an_evaluation_and_no_more(
+    watched: Watched, started: Started, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = watched.cluster.status()
+    measuring(started.journal.folder).arm()
+    watched.until(lambda _: "the game was lost 6 times" in caplog.text)
+    known = len(watched.measured)
+    status = watched.until(lambda status: len(watched.measured) > known)
+    assert status.learner_steps > before.learner_steps
+    assert watched.cluster.state == "training"
+
+
+@pytest.mark.faults
+def test_row_4_a_killed_control_is_started_again_and_takes_orders(watched: Watched, recovery: Recovery) -> None:
+    """Control SIGKILL: the run goes on, who waits for an answer is told, and orders are taken again."""
+    live = watched.cluster
+    place = ClusterPlace("127.0.0.1:0", None, "", None)
+    with controlled(live, live.records.run, Watch("faulty"), place) as control:
+        client = ControlClient(find_actor("faulty", CONTROL))
+        watched.until(lambda _: (control.attend(), client.status())[1] is not None)
+        with ThreadPoolExecutor(1) as aside:
+            waiting = aside.submit(client.order, "pause", timeout_s=5.0)
+            recovery.begin()
+            kill_process(find_actor("faulty", CONTROL))
+            with pytest.raises(PeerUnavailableError):
+                waiting.result(PATIENCE_S)
+            ordered = aside.submit(order_until_taken, client)
+            watched.until(lambda _: (control.attend(), ordered.done())[1])
+            recovery.end()
+        name = ordered.result()
+        assert (live.records.run.checkpoints / name).is_dir()
+        assert live.state == "training"
+
+
+def order_until_taken(client: ControlClient) -> str:
+    """Order a checkpoint, again while the control is away, and return its name."""
+    names: list[str] = []
+
+    def is_taken() -> bool:
+        names.append(client.order("checkpoint", timeout_s=PATIENCE_S))
+        return True
+
+    eventually(is_taken)
+    return names[0]
 
 
 def test_a_killed_buffer_of_a_whole_run_goes_on_with_its_ring(watched: Watched) -> None:

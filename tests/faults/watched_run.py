@@ -13,7 +13,7 @@ import pytest
 import tmrl_ray.cluster
 import tmrl_ray.learner_keeper
 from tests.actors.remote_parts import PATIENCE_S
-from tests.faults.faulty_run import make_collectors, make_learner
+from tests.faults.faulty_run import make_collectors, make_evaluator, make_learner
 from tests.faults.journal import Journal
 from tmrl_ray.cluster import ClusterRun, ClusterStatus
 from tmrl_ray.config.collector import CollectorSettings
@@ -27,6 +27,7 @@ from tmrl_ray.config.training import TrainingSettings
 from tmrl_ray.errors import PeerUnavailableError
 from tmrl_ray.runs.checkpoint import CheckpointStore, Identity
 from tmrl_ray.runs.rundir import RunDirectory, Start
+from tmrl_ray.serial import News
 from tmrl_ray.training import Training
 
 CONFIG = RunConfig(
@@ -42,7 +43,7 @@ CONFIG = RunConfig(
         shaping=None,
     ),
     collector=CollectorSettings(count=1, flush_s=0.5, weights_at="decision"),
-    evaluation=EvaluationSettings(races=1, every_s=600.0),
+    evaluation=EvaluationSettings(races=1, every_s=3.0),
     training=TrainingSettings(checkpoint_s=4.0, metrics_s=1.0, device="cpu"),
 )
 
@@ -67,6 +68,8 @@ class Watched:
         self.cluster = cluster
         self.saved: list[int] = []
         """Learner steps of each checkpoint."""
+        self.measured: list[int] = []
+        """Versions of the weights of each evaluation."""
         self._news = cluster.run()
 
     def until(self, holds: Callable[[ClusterStatus], object], *, within_s: float = PATIENCE_S) -> ClusterStatus:
@@ -94,9 +97,11 @@ class Watched:
         for news in self._news:
             self._take(news)
 
-    def _take(self, news: object) -> None:
-        if news.saved is not None:  # type: ignore[attr-defined]
-            self.saved.append(news.saved.clocks.learner_steps)  # type: ignore[attr-defined]
+    def _take(self, news: News) -> None:
+        if news.saved is not None:
+            self.saved.append(news.saved.clocks.learner_steps)
+        if news.evaluation is not None:
+            self.measured.append(news.evaluation.version)
 
 
 @contextmanager
@@ -104,6 +109,7 @@ def faults_on_demand(journal: Journal) -> Iterator[None]:
     """Let runs that are started in here keep the journal, and fail when they are told to."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tmrl_ray.cluster, "make_collectors", partial(make_collectors, journal.folder))
+        patch.setattr(tmrl_ray.cluster, "make_evaluator", partial(make_evaluator, journal.folder))
         patch.setattr(tmrl_ray.learner_keeper, "make_learner", partial(make_learner, journal.folder))
         patch.setattr(tmrl_ray.learner_keeper, "MOST_CRASHES", 100)  # so many rows share one run
         yield

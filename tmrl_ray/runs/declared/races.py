@@ -186,6 +186,14 @@ RACES = (
         rising="The agent has unlearned to finish: look at the learning rate, the losses and the newest change.",
     ),
     Metric(
+        name="evaluation/failures",
+        kind=Kind.COUNTER,
+        unit="evaluations",
+        help="Evaluations that came to nothing: the evaluator was killed, had no game or no weights, or broke.",
+        healthy="0.",
+        rising="Training goes on without being measured; the log says why.",
+    ),
+    Metric(
         name="evaluation/summary",
         kind=Kind.TEXT,
         unit="",
