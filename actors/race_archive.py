@@ -5,6 +5,7 @@
     best/
       loop-14.23.txt               the race's inputs, a TMInterface script
       loop-14.23.npz               its trajectory: see ``RaceRecording``
+      loop-14.23.mp4               a film of it, and loop-14.23.png with pictures: of the best one, when a run ends
       evaluation-000123.safetensors   the weights of one of the best evaluations
       evaluation-000123.json          what it came to
 
@@ -134,7 +135,7 @@ class RaceArchive:
         self._write(_beside(script, ".npz"), buffer.getvalue())
         self._write(script, format_script(recording.inputs).encode())
         for _, path in sorted(self._races(map_name).items())[self._keep :]:
-            _remove(path, _beside(path, ".npz"))
+            _remove(path, *(_beside(path, suffix) for suffix in (".npz", ".mp4", ".png")))
         return script
 
     def scores(self) -> list[EvaluationScore]:

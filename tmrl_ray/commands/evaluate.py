@@ -121,14 +121,10 @@ def _print(training: Training, evaluation: Evaluation) -> None:
 
 def _film(training: Training, archive: RaceArchive, video: Path) -> None:
     """Film the best race of all maps, and write down its inputs."""
-    from actors.race_archive import film_race
+    from tmrl_ray.best_films import film_inputs
     from tmrl_ray.errors import InvalidInputError
-    from tmrl_ray.service import load_tuning
-    from tmrl_ray.simulator.film import FilmSettings
-    from tmrl_ray.simulator.library import load_track
 
-    config = training.config
-    if config.connection is not None:
+    if training.config.connection is not None:
         raise InvalidInputError(
             "only races in the simulator can be filmed", hint="The inputs file in the run's best/ replays in the game."
         )
@@ -140,8 +136,7 @@ def _film(training: Training, archive: RaceArchive, video: Path) -> None:
     kept = video.with_suffix(".txt")
     video.parent.mkdir(parents=True, exist_ok=True)
     kept.write_bytes(inputs.read_bytes())
-    settings = FilmSettings(size=(480, 360))
-    film_race(inputs, load_track(track), video, settings=settings, tuning=load_tuning(config.simulator.tuning))
+    film_inputs(training, inputs, track, video)
     note(f"video:    {video}\npictures: {video.with_suffix('.png')}\ninputs:   {kept}")
 
 

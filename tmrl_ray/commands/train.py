@@ -116,6 +116,8 @@ def _train(training: Training, address: str | None, start: str, checkpoint: str 
             token = guard()
             with _cluster(training, None) as own:
                 _on_cluster(training, own, run, store, saved, token)
+        if config.evaluation.video and config.connection is None:
+            _film(training, run)
     click.echo(f"go on:       {resume_command(run.path)}{' --serial' if serial else ''}")
 
 
@@ -190,6 +192,18 @@ def _print_outcome(overview: Overview, run: RunDirectory) -> None:
         click.echo(
             f"{name}: best greedy race {best_s:.2f} s{against(best_s, overview.references_s.get(name))}, {inputs}"
         )
+
+
+def _film(training: Training, run: RunDirectory) -> None:
+    """Film the best races; the run is saved already, so that nothing is lost where that fails."""
+    from tmrl_ray.best_films import film_best_races
+    from tmrl_ray.errors import InvalidInputError
+
+    try:
+        for video in film_best_races(training, run.best):
+            click.echo(f"video:       {video}")
+    except (OSError, InvalidInputError) as error:
+        note(f"no video of the best races: {error}")
 
 
 @contextmanager

@@ -20,5 +20,7 @@ class EvaluationSettings(Settings):
     """Of the intervals of the finish rate and of the mean time."""
     keep: PositiveInt = 3
     """How many of the best races of each map, and of the best evaluations, are kept as files."""
+    video: bool = True
+    """Whether the best race of each map is filmed when the run ends; in the simulator only."""
     alarm: bool = True
     """Whether to raise an alarm when the finish rate collapses: its interval lies below that of the best evaluation."""
