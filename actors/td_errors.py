@@ -2,7 +2,8 @@
 
 One step, as in Ape-X (Horgan et al. 2018, https://arxiv.org/abs/1803.00933), from the values that the policy had when
 it decided: they cost nothing more. Values of a mini-race look a fixed time ahead from wherever the car is, so this
-compares horizons that end one decision apart; as a priority, that is near enough.
+compares horizons that end one decision apart; as a priority, that is near enough. So it is with rewards and discount,
+which are those that a run begins with: a collector does not follow their schedules.
 """
 
 from __future__ import annotations
