@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,11 +19,13 @@ from tests.actors.fakes import FORMAT
 from tests.actors.remote_parts import PATIENCE_S, eventually, is_gone, kill_process, own_cluster, setup
 from tests.actors.saved_experience import load, store_in
 from tests.experience.races import MadeUpRaces
+from tmrl_ray.config.replay import PrioritySettings
 from tmrl_ray.errors import ChunkError, TmrlError
 from tmrl_ray.experience.chunk import Chunk
 from tmrl_ray.experience.chunk_builder import ChunkBuilder
 from tmrl_ray.experience.codec import encode
 from tmrl_ray.experience.ring_reader import RingReader
+from tmrl_ray.experience.sampling import PriorityUpdate
 from tmrl_ray.runs.clocks import Clocks
 
 pytestmark = pytest.mark.ray
@@ -78,6 +81,24 @@ def test_rows_are_appended_once_and_drawn_by_their_numbers(replay):
     assert reader.intact(rows, generations).all()
     assert set(metres) <= {value for chunk in sent for value in chunk.core_of("metres")}
     assert client.standing(3).result(PATIENCE_S).policy_version == 5
+
+
+def test_priorities_are_told_besides_questions_and_are_set_when_that_returns(tmp_path: Path):
+    made = setup("told-run", tmp_path)
+    handle = start_replay("told-run", replace(made, settings=made.settings.replace(priorities=PrioritySettings())))
+    wait_until_up(handle, PEER, timeout_s=PATIENCE_S)
+    client = ReplayClient.connect(handle, FORMAT)
+    for chunk in chunks_of(client, 3, races=1):
+        client.append(encode(chunk, compress=False)).result(PATIENCE_S)
+    draw = client.draw(DrawRequest(1, 31)).result(PATIENCE_S).draw
+    rows, generations = draw.rows[0].astype(np.int64), draw.generations[0]
+    told = {"clock": np.zeros(31, np.float32), "below_clock": None}
+    errors = np.full(31, 5.0, np.float32)
+    client.set_priorities((PriorityUpdate.of(rows, generations, errors, **told),))
+    assert client.stats().stale_priorities == 0
+    client.set_priorities((PriorityUpdate.of(rows, generations + 2, errors, **told),))
+    assert client.stats().stale_priorities == 31
+    end_actor(handle)
 
 
 def test_malformed_chunks_and_other_layouts_are_refused_with_our_errors(replay):
