@@ -176,7 +176,7 @@ def test_row_20_a_killed_weight_store_stops_nobody(good: Collecting, recovery: R
     line.publish(4, save({"weight": torch.full((3,), 4.0)}))
 
     def act_with(acknowledged: dict[int, int]) -> bool:
-        line.ask(Question(1, 8, policy_version=4)).result(PATIENCE_S)
+        line.ask(Question(1, 8, policy_version=max(acknowledged.values()))).result(PATIENCE_S)
         good.members()
         return good.weights.acknowledged() == acknowledged
 
