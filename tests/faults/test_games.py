@@ -40,8 +40,8 @@ ANSWER_S = 5.0
 DECISION_S = 0.05
 FASTEST_MPS = 300.0
 """No car is faster: the game itself stops at 1000 km/h."""
-MARGIN_M = 1.0
-"""A place is known to one zone of the line, twice; and a car may roll back a little behind the start."""
+MARGIN_M = 10.0
+"""A place is known to one zone of the line, twice; a car may roll back as far as the line begins before the start."""
 LARGEST = 1e5
 """Of all that is observed: revolutions are the largest numbers, some 10,000 a minute."""
 
