@@ -83,9 +83,14 @@ class Playing:
         return {beat.collector: beat for member in self.members() for beat in member.heartbeats}
 
     def game_of(self, collector: int) -> GameRecord:
-        """What was written down about the start of a collector's game."""
+        """What was written down about the start of a collector's game, once it is: between two games nothing is."""
         port = self.training.config.connection.port + 1 + collector
-        (record,) = [each for each in recorded_games(self.state_dir) if each.port == port]
+
+        def records() -> list[GameRecord]:
+            return [each for each in recorded_games(self.state_dir) if each.port == port]
+
+        eventually(records)
+        (record,) = records()
         return record
 
     def drives(self, collector: int, env_steps: int, *, losses: int = 0) -> bool:
