@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -19,28 +20,12 @@ EVALUATION = EvaluationLine(
 
 def overview(collectors: int) -> Overview:
     """Return a run with as much to tell as a run can have; its last collector is in trouble."""
-    lines = [
-        CollectorLine(
-            number=number,
-            state="running",
-            doing="racing",
-            restarts=0,
-            env_steps=101,
-            policy_version=23,
-            reason="",
-        )
-        for number in range(collectors - 1)
-    ]
+    good = CollectorLine(
+        number=0, state="running", doing="racing", restarts=0, env_steps=101, policy_version=23, reason=""
+    )
+    lines = [replace(good, number=number) for number in range(collectors - 1)]
     lines.append(
-        CollectorLine(
-            number=collectors - 1,
-            state="quarantined",
-            doing="",
-            restarts=7,
-            env_steps=0,
-            policy_version=0,
-            reason="the game ended with signal 11",
-        )
+        replace(good, number=collectors - 1, state="quarantined", restarts=7, reason="the game ended with signal 11")
     )
     return Overview(
         run="night",
