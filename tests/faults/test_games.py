@@ -98,6 +98,12 @@ class Playing:
         beat = self.beats().get(collector)
         return beat is not None and beat.env_steps > env_steps and beat.game_losses >= losses
 
+    def drives_after_loss(self, collector: int, before: Heartbeat) -> None:
+        """Wait until a collector has lost a game, and has then driven a hundred decisions in another one."""
+        eventually(lambda: self.drives(collector, 0, losses=before.game_losses + 1))
+        since = self.beats()[collector].env_steps
+        eventually(lambda: self.drives(collector, since + 100))
+
     def incarnation_of(self, collector: int) -> int | None:
         """Of a collector as far as it was heard of."""
         beat = self.beats().get(collector)
@@ -181,7 +187,7 @@ def test_row_1_a_game_that_dies_costs_one_race_and_a_relaunch(two: Playing, reco
     recovery.begin()
     for process in game.members():
         process.kill()
-    eventually(lambda: two.drives(0, before[0].env_steps + 100, losses=before[0].game_losses + 1))
+    two.drives_after_loss(0, before[0])
     recovery.end()
     after = two.beats()
     assert (after[0].incarnation, after[1].incarnation) == (before[0].incarnation, before[1].incarnation)
@@ -198,7 +204,7 @@ def test_row_2_a_game_that_hangs_is_killed_and_launched_again(two: Playing, reco
     assert game.process is not None
     recovery.begin()
     os.kill(game.process.pid, signal.SIGSTOP)
-    eventually(lambda: two.drives(1, before[1].env_steps + 100, losses=before[1].game_losses + 1))
+    two.drives_after_loss(1, before[1])
     recovery.end()
     assert f"kept us waiting {ANSWER_S:g} s" in two.beats()[1].reason
     assert not psutil.pid_exists(game.process.pid)
