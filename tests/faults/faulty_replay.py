@@ -1,4 +1,8 @@
-"""Replay buffers as actors that die in the midst of an append, or are slow; and who sends to them."""
+"""Replay buffers as actors that die in the midst of an append, or are slow; and who sends to them.
+
+The actors import this module anew when they are restarted: what would make them slower than the product's, as
+torch does, is not imported here.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,6 @@ from actors.messages import AppendReply
 from actors.remote.calls import start_actor, wait_until_up
 from actors.remote.replay import CPUS, PART, PEER, ReplayClient, ReplayShell
 from actors.sender import ChunkSender
-from tests.actors.remote_parts import PATIENCE_S
 from tests.experience.races import MadeUpRaces
 from tests.experience.ring_processes import DyingRing
 from tests.faults.parts import Trigger, die
@@ -27,6 +30,8 @@ from tmrl_ray.runs.checkpoint_files import Part
 
 GROUPS = {"ingest": 2, "sample": 1, "checkpoint": 1}
 """Threads, as many as the product's buffer has."""
+PATIENCE_S = 120.0
+"""What a loaded machine may take before a test gives up."""
 
 
 class ArmedRing(DyingRing):
