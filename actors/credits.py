@@ -7,8 +7,6 @@ from collections.abc import Callable
 from math import ceil, inf
 from typing import NamedTuple
 
-from tmrl_ray.experience.chunk import MAX_CORE_ROWS
-
 LEAST_CREDITS = 32
 """Fewer are not given out: a collector would send a chunk for each few decisions."""
 HEARD_S = 10.0
@@ -52,7 +50,7 @@ class Credits:
         promised = sum(share.rows for number, share in self._shares.items() if number != collector)
         others = sum(number != collector for number in self._shares)
         fair = ceil(allowed / (others + 1))
-        rows = min(int(allowed) - promised, max(fair, MAX_CORE_ROWS))
+        rows = min(int(allowed) - promised, max(fair, LEAST_CREDITS))
         rows = rows if rows >= LEAST_CREDITS else 0
         self._shares[collector] = _Share(rows, now_s)
         return rows

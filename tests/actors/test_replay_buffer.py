@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from actors.buffer_rings import INCARNATIONS_APART
+from actors.credits import Credits
 from actors.draw_messages import Drawn, DrawRequest, NeedMore
 from actors.messages import AppendStatus
 from actors.replay_buffer import ReplayBuffer
@@ -105,13 +106,26 @@ def test_credits_are_shared_and_come_back_from_the_dead(tmp_path: Path):
     assert (second, third) == (0, 0)
     shares = [buffer.standing(number).credits for number in (0, 1, 2)]
     assert sum(shares) <= total
-    assert shares[0] == max(256, -(-total // 3))
+    assert shares[0] == max(32, -(-total // 3))
     clock.now_s += 11.0
     assert buffer.standing(5).credits == total
     assert buffer.stats().collectors == (5,)
     buffer.forget(5)
     assert buffer.stats().collectors == ()
     buffer.close()
+
+
+def test_no_collector_starves_beside_others():
+    """A band of 4,000 rows is shared by all, and one of fewer rows than collectors still lets some of them drive."""
+    shares = Credits()
+    for _ in range(3):  # the first is given all, until somebody else is known
+        credits = [shares.share(number, 4000) for number in range(32)]
+    assert credits == [125] * 32
+    credits = [shares.share(number, 400) for number in range(32)]
+    for _ in range(3):
+        credits = [shares.share(number, 400) for number in range(32)]
+    assert set(credits) == {0, 32}
+    assert sum(credits) == 384
 
 
 def test_the_pace_changes_while_it_runs(buffer: ReplayBuffer):

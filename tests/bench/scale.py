@@ -1,12 +1,13 @@
 """How many collectors this machine holds: ``python -m tests.bench scale [--collectors 4 8 16 32] [--help]``.
 
-Collectors are Ray actors that replay chunks at 60 transitions/s each, a chunk every 2 s, by the product's sender: at
-most two in flight, and no more than the credits allow. A learner without an update draws 32 times as much by the
-product's client, gathers every batch from the ring and tells priorities. The limiter is on, and both obey it.
+Collectors are Ray actors that replay rows at 60 transitions/s each, a chunk every 2 s, by the product's sender: at
+most two in flight, and no more than the credits allow; who may not go on sends what it has, as the product's do. A
+learner without an update draws 32 times as much by the product's client, gathers every batch from the ring and tells
+priorities. The limiter is on, and both obey it. The ring is as large as the default's at the beginning of a run.
 
 Aims: 99 of 100 questions for rows are answered within 20 ms (also those that were asked ahead, which nobody waits
-for), the limiter stays inside its band, private memory of all processes grows by less than 1 MB/min after the
-warm-up, Ray spills nothing to disk, and no collector falls behind.
+for), the limiter stays inside its band, anonymous memory of all processes (theirs alone, so without the ring) grows by
+less than 1 MB/min after the warm-up, Ray spills nothing to disk, and no collector falls behind.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +36,7 @@ from tests.bench.parts.buffers import FORMAT, RECIPE, VALUATION, Sending, judged
 from tests.bench.parts.cluster import bench_cluster
 from tests.bench.peers.workload import BATCH, SAMPLES_PER_INSERT
 from tmrl_ray.config.learner import LearnerSettings
+from tmrl_ray.config.replay import WindowSettings
 from tmrl_ray.experience.batch_builder import BatchBuilder
 from tmrl_ray.experience.chunk import Chunk, ChunkId
 from tmrl_ray.experience.ring_reader import RingReader
@@ -43,9 +46,9 @@ RATE = 60
 """Transitions a second of each collector."""
 FLUSH_S = 2.0
 CHUNK_ROWS = int(RATE * FLUSH_S)
-ROWS, LEARN_START_ROWS = 20_480, 4096
-LATE_S = 0.02
-"""Between two looks of a collector that is late."""
+WINDOW = WindowSettings()
+LOOK_S = 0.05
+"""Between two looks of a collector at its clock."""
 BATCHES = LearnerSettings().draw_batches
 STORE_BYTES = 2**30
 AIMS = {"p99_ms": 20.0, "mb_a_minute": 1.0, "share": 0.98}
@@ -65,19 +68,27 @@ class ReplayingCollectors(Shell):
         while sender.incarnation is None:
             sender.enlist()
             sender.wait(0.1)
-        due_s, sequence = time.monotonic() + FLUSH_S * np.random.default_rng(number).random(), 0
+        began_s = sent_s = time.monotonic() - FLUSH_S * np.random.default_rng(number).random()
+        driven, held, sequence = int(RATE * (time.monotonic() - began_s)), 0, 0
         while True:
-            time.sleep(max(0.0, due_s - time.monotonic()))
+            time.sleep(LOOK_S)
             sender.poll()
-            if sender.is_full or not sender.may_act(CHUNK_ROWS):
+            now_s = time.monotonic()
+            due = int(RATE * (now_s - began_s)) - driven
+            while due and held < CHUNK_ROWS and sender.may_act(held):
+                driven, held, due = driven + 1, held + 1, due - 1
+            if held and not sender.is_full and (due or held == CHUNK_ROWS or now_s - sent_s >= FLUSH_S):
+                identity = ChunkId(number, sender.incarnation, sequence)
+                sender.send(self._chunk_of(identity, held))
+                sent_s, held, sequence = now_s, 0, sequence + 1
+            elif due:
                 sender.ask()
-                sender.wait(LATE_S)
-                continue
-            chunk = self._chunk
-            identity = ChunkId(number, sender.incarnation, sequence)
-            sender.send(Chunk(FORMAT, identity, chunk.columns, chunk.leading, chunk.core, chunk.trailing))
-            sequence += 1
-            due_s += FLUSH_S
+
+    def _chunk_of(self, identity: ChunkId, rows: int) -> Chunk:
+        chunk = self._chunk
+        end = chunk.leading + rows + chunk.trailing
+        columns = {name: values[:end] for name, values in chunk.columns.items()}
+        return Chunk(FORMAT, identity, columns, chunk.leading, rows, chunk.trailing)
 
 
 class StubLearner:
@@ -170,12 +181,15 @@ class Step(NamedTuple):
         return [name for name, missed in found.items() if missed]
 
 
-def private_mb(processes: Sequence[psutil.Process]) -> dict[int, float]:
-    """Return by process the memory that it shares with nobody; of those that have ended, nothing."""
+def private_mb(pids: Sequence[int]) -> dict[int, float]:
+    """Return by process its anonymous memory: not the ring, whose pages count for whoever touches them; of those that
+    have ended, nothing."""
     sizes = {}
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            sizes[process.pid] = process.memory_full_info().uss / 2**20
+    for pid in pids:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+            fields = dict(line.split(":", 1) for line in lines)
+            sizes[pid] = int(fields["Anonymous"].split()[0]) / 2**10
     return sizes
 
 
@@ -192,14 +206,14 @@ def watch(learner: StubLearner, client: ReplayClient, count: int, warm_up_s: flo
     """Let everybody go on, and return what was seen after the warm-up."""
     time.sleep(warm_up_s)
     me = psutil.Process()
-    processes = [me, *me.children(recursive=True)]
+    pids = [each.pid for each in (me, *me.children(recursive=True))]
     began, before = time.monotonic(), client.stats()
     learner.answered_s.clear()
     learner.waited_s.clear()
     samples, times_s, sizes, balances = learner.samples, [], [], []
     while (now := time.monotonic()) < began + seconds:
         times_s.append(now - began)
-        sizes.append(private_mb(processes))
+        sizes.append(private_mb(pids))
         stats = client.stats()
         balances.append(stats.balance / stats.band)
         time.sleep(max(0.0, 1.0 - (time.monotonic() - now)))
@@ -222,14 +236,14 @@ def run(counts: Sequence[int], per_process: int, warm_up_s: float, seconds: floa
     """Return a step for each number of collectors, in rising order; those that are there stay."""
     with bench_cluster(object_store_bytes=STORE_BYTES) as directory:
         run = directory.name
-        setup = setup_of(run, directory, ROWS)
-        window = setup.settings.windows[0].replace(learn_start_rows=LEARN_START_ROWS)
+        setup = setup_of(run, directory, WINDOW.rows)
+        window = setup.settings.windows[0].replace(learn_start_rows=WINDOW.learn_start_rows)
         settings = setup.settings.replace(windows=(window,), samples_per_insert=float(SAMPLES_PER_INSERT))
         replay = start_replay(run, replace(setup, settings=settings))
         wait_until_up(replay, PEER)
         client, steps, actors, learner = ReplayClient(replay), [], [], None
         try:
-            Sending(replay, LEARN_START_ROWS)
+            Sending(replay, WINDOW.learn_start_rows)
             learner = StubLearner(client)
             started = 0
             for count in sorted(counts):
