@@ -205,7 +205,7 @@ def start_actor(
 
     Ray starts it again with the same arguments whenever its process dies, unless the options say otherwise. Nothing is
     called twice by Ray: whoever calls knows what may be. Ray gives an actor that reserves at most one CPU one thread
-    for computing.
+    for computing. Its calls are no events of Ray's, which keeps 100,000 of them on its head: 37 MB a minute.
 
     Args:
         run: name of the run.
@@ -216,7 +216,8 @@ def start_actor(
         options: what it reserves, as Ray names it; no CPU unless said.
     """
     actor = cast(Any, ray.remote)(concurrency_groups=dict(groups or {}))(shell)
-    ours = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0, "max_concurrency": CONTROL_THREADS, **options}
+    ours = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0, "max_concurrency": CONTROL_THREADS}
+    ours |= {"enable_task_events": False, **options}
     handle: ActorHandle[Any] = actor.options(name=actor_name(run, part), namespace=NAMESPACE, **ours).remote(*arguments)
     return handle
 
