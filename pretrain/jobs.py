@@ -8,6 +8,7 @@ folder: the state comes in and goes out as the parts of a checkpoint.
 from __future__ import annotations
 
 import os
+import platform
 import tempfile
 import threading
 import time
@@ -136,6 +137,7 @@ class Job:
             run=self.identity.run,
             hashes=dict(self.identity.hashes),
             start=None if start is None else _encode(start, self.identity),
+            directory=Path.cwd(),
         )
         trainer = TorchTrainer(
             _work,
@@ -168,11 +170,16 @@ class _Task:
     hashes: dict[str, str]
     start: dict[str, bytes] | None
     """Files of a checkpoint to go on from, by name."""
+    directory: Path
+    """What the paths of the configuration are relative to."""
 
 
 def _work(given: dict[str, Any]) -> None:
     """Train, on each worker."""
     task, messages = given["task"], given["messages"]
+    if not task.directory.is_dir():
+        raise ConfigError(f"{task.directory} is not there on {platform.node()}: all machines must share it")
+    os.chdir(task.directory)  # Ray starts workers somewhere else
     config = (BCConfig if task.kind == "bc" else VisualConfig).model_validate_json(task.config)
     context = train.get_context()
     rank = context.get_world_rank()
