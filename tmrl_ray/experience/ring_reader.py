@@ -126,8 +126,8 @@ class RingReader:
             (B,) False where something was, or may have been, overwritten.
         """
         told = generations.reshape(-1, *(1,) * (rows.ndim - 1))
-        same = np.equal(self._files.generations[rows], told).reshape(len(rows), -1)
-        return np.asarray(same.all(axis=1), dtype=np.bool_)
+        same = np.equal(self._files.generations[rows], told)
+        return np.asarray(same.all(axis=tuple(range(1, rows.ndim))), dtype=np.bool_)
 
     def read_chunk(self, record: Record) -> Chunk | None:
         """Return a copy of a chunk, as it was appended; None: it has been overwritten, or damaged."""
