@@ -90,6 +90,14 @@ class BufferSetup:
             items.append((DEMONSTRATIONS, bytes_needed(self.format, self.demonstrations_size).total_bytes))
         return MemoryBill(tuple(items))
 
+    @property
+    def picture_bytes(self) -> int:
+        """What the pictures of all rows of the rings take; 0: there are none."""
+        if "frame" not in self.format.layout:
+            return 0
+        sizes = [size for size in (self.size, self.demonstrations_size) if size is not None]
+        return self.format.layout["frame"].row_bytes * sum(size.physical_rows(self.format) for size in sizes)
+
 
 class RunRings:
     """Finds and makes the rings of a run.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +11,15 @@ import torch
 
 from tmrl_ray.config.collector import CollectorSettings
 from tmrl_ray.config.game import GameSettings
+from tmrl_ray.config.learner import LearnerSettings
 from tmrl_ray.config.network import NetworkSettings
 from tmrl_ray.config.race import MapEntry
+from tmrl_ray.config.replay import DemonstrationSettings, ReplaySettings, WindowSettings
 from tmrl_ray.config.run import RunConfig
 from tmrl_ray.config.training import TrainingSettings
 from tmrl_ray.errors import ConfigError
+from tmrl_ray.experience.device_pictures import DevicePictures
+from tmrl_ray.experience.ring import Ring
 from tmrl_ray.racing.drivers import pursuit_times_s
 from tmrl_ray.training import Training, device_of
 
@@ -89,3 +94,43 @@ def test_a_share_of_a_gpu_that_nobody_would_use_is_refused() -> None:
     with pytest.raises(ValueError, match="set device: cuda, or gpus: 0"):
         CollectorSettings(gpus=0.5)
     assert CollectorSettings(gpus=0.5, device="cuda").gpus == 0.5
+
+
+KEEPING = LearnerSettings(pictures_on_device=True)
+
+
+def test_pictures_stay_on_gpus_only() -> None:
+    training = Training.of(CONFIG.replace(game=GameSettings(), learner=KEEPING))
+    assert training.pictures_on(torch.device("cuda", 1)) == torch.device("cuda", 1)
+    with pytest.raises(ConfigError, match=r"learner\.pictures_on_device is for a learner on a GPU.* computes on cpu"):
+        training.pictures_on(torch.device("cpu"))
+    assert Training.of(CONFIG).pictures_on(torch.device("cuda")) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"game": GameSettings(frame_size=None)}, "there are no pictures"),
+        ({"training": TrainingSettings(device="cpu")}, "training.device is cpu"),
+    ],
+)
+def test_pictures_that_cannot_stay_are_refused(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        RunConfig().replace(learner=KEEPING, **changes)
+
+
+def test_pictures_that_stay_take_what_the_bill_says(tmp_path: Path) -> None:
+    replay = ReplaySettings(
+        windows=(WindowSettings(rows=1009, learn_start_rows=307),), demonstrations=DemonstrationSettings(rows=307)
+    )
+    training = Training.of(CONFIG.replace(game=GameSettings(frame_size=(16, 12)), replay=replay))
+    setup = training.buffer_setup("test", tmp_path, check=False)
+    assert setup.demonstrations_size is not None
+    rings = [
+        Ring.create(tmp_path / name, training.format, size, run="test")
+        for name, size in (("experience", setup.size), ("demonstrations", setup.demonstrations_size))
+    ]
+    assert DevicePictures(torch.device("cuda"), *rings).size_bytes == setup.picture_bytes > (1009 + 307) * 16 * 12
+    for ring in rings:
+        ring.close()
+    assert Training.of(CONFIG).buffer_setup("test", tmp_path, check=False).picture_bytes == 0

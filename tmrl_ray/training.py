@@ -255,8 +255,27 @@ class Training:
             race = read_race(folder)
             yield from readers[race.facts.map].chunks(race, ChunkBuilder(self.format, number, enlist(number)))
 
+    def pictures_on(self, device: torch.device) -> torch.device | None:
+        """Return on which device pictures stay if a learner computes on ``device``; None: they do not.
+
+        Raises:
+            ConfigError: they are to, and it is no GPU.
+        """
+        if not self.config.learner.pictures_on_device:
+            return None
+        if device.type != "cuda":
+            raise ConfigError(
+                f"learner.pictures_on_device is for a learner on a GPU, this one computes on {device}",
+                hint="Leave it out, or set training.device to a GPU.",
+            )
+        return device
+
     def batches(self, experience: RingReader, demonstrations: RingReader | None, device: torch.device) -> BatchBuilder:
-        """Return what builds batches of the rows of these rings."""
+        """Return what builds batches of the rows of these rings.
+
+        Raises:
+            ConfigError: pictures are to stay on a GPU, and ``device`` is none.
+        """
         replay = self.config.replay
         recipe = BatchRecipe(
             self.config.learner.batch_size,
@@ -267,7 +286,8 @@ class Training:
             replay.augmentation,
         )
         (seed,) = _seeds(self.config.training.seed, 1, of="batches")
-        return BatchBuilder(recipe, experience, demonstrations, seed=seed, pinned=device.type == "cuda")
+        pinned, pictures_on = device.type == "cuda", self.pictures_on(device)
+        return BatchBuilder(recipe, experience, demonstrations, seed=seed, pinned=pinned, pictures_on=pictures_on)
 
 
 def course_of(entry: MapEntry, config: RunConfig) -> Course:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.integration.test_serial import QUICKSTART, TINY
 from tmrl_ray.cli import run
@@ -26,6 +27,16 @@ def test_the_plan_says_what_it_would_take(tmp_path: Path, capsys: pytest.Capture
     assert "loop (616 m)" in shown
     assert "MiB" in shown
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_on_a_gpu_are_on_the_bill_and_need_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    option = ("learner.pictures_on_device=true", "training.device=auto")
+    assert train(tmp_path, "--dry-run", *option) == 0
+    assert re.search(r"memory of the GPU for pictures of the experience: \d+\.\d MiB", capsys.readouterr().out)
+    if not torch.cuda.is_available():
+        assert train(tmp_path, *option) == 2
+        assert "learner.pictures_on_device is for a learner on a GPU" in capsys.readouterr().err
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_the_plan_for_a_cluster_says_what_ray_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

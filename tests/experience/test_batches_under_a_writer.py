@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 
 from tests.experience.races import OBSERVATION
 from tests.experience.ring_processes import TELLING
@@ -58,7 +61,17 @@ def broken_samples(batch: Batch, told: dict[int, int]) -> int:
     return int((~whole).sum())
 
 
-def test_no_batch_has_a_torn_sample(tmp_path: Path) -> None:
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads of a copy that wait for each other's cores, of which the writer has one, cost most of the batches."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("pictures_on", [None, torch.device("cpu")])
+def test_no_batch_has_a_torn_sample(pictures_on: torch.device | None, tmp_path: Path) -> None:
     size = RingSize(capacity_rows=3 * MAX_CORE_ROWS, chunk_rows=MAX_CORE_ROWS, guard_rows=0)
     directory = Path("/dev/shm") if Path("/dev/shm").is_dir() else tmp_path
     owned = Ring.create(directory / f"tmrl_ray-test-{tmp_path.name}", TELLING, size, run="test")
@@ -66,7 +79,8 @@ def test_no_batch_has_a_torn_sample(tmp_path: Path) -> None:
     try:
         ring, rng = RingReader.attach(owned.directory, TELLING), np.random.default_rng(1)
         recipe = BatchRecipe(BATCH, OBSERVATION, rules=TransitionRules(n_steps=1))
-        builder, valuation = BatchBuilder(recipe, ring), Valuation(0.99, weight_vector(RewardSettings()))
+        builder = BatchBuilder(recipe, ring, pictures_on=pictures_on)
+        valuation = Valuation(0.99, weight_vector(RewardSettings()))
         writer = start("write", owned.directory, SECONDS)
         batches = broken = 0
         while writer.poll() is None:
@@ -76,7 +90,7 @@ def test_no_batch_has_a_torn_sample(tmp_path: Path) -> None:
                 continue
             for batch in builder.batches(drawn[0], valuation):
                 batches += 1
-                broken += broken_samples(batch, drawn[1])
+                broken += broken_samples(batch if pictures_on is None else batch.to(pictures_on), drawn[1])
         report, _ = writer.communicate(timeout=60)
     finally:
         owned.remove()

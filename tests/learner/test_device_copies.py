@@ -9,12 +9,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
 from learner.device_copies import SLOTS, DeviceCopies
+from tests.experience.races import FORMAT, OBSERVATION
+from tests.experience.test_batches import SIZE, VALUATION, fill
 from tests.learner.drawn import drawn
+from tmrl_ray.config.replay import AugmentationSettings
+from tmrl_ray.experience.batch_builder import BatchBuilder, BatchRecipe
 from tmrl_ray.experience.batches import Batch
+from tmrl_ray.experience.device_pictures import DevicePictures
+from tmrl_ray.experience.ring import Ring
+from tmrl_ray.experience.sampling import Draw, Sampler
 
 BATCHES = 41
 BY_CHANCE = "by chance"
@@ -94,14 +102,17 @@ class Device:
 
 def install(device: Device, patch: pytest.MonkeyPatch) -> None:
     """Let torch and batches use this device."""
-    now = Batch.copy_into
     patch.setattr(torch.cuda, "Stream", lambda _: Stream(device))
     patch.setattr(torch.cuda, "Event", lambda: Event(device))
     patch.setattr(torch.cuda, "current_stream", lambda _: device.current)
     patch.setattr(torch.cuda, "stream", device.stream)
-    patch.setattr(
-        Batch, "copy_into", lambda one, other: device.current.work.append(Work(None, lambda: now(one, other)))
-    )
+    for owner, name in ((Batch, "copy_into"), (DevicePictures, "write"), (DevicePictures, "read")):
+        patch.setattr(owner, name, later(device, getattr(owner, name)))
+
+
+def later(device: Device, now: Callable[..., None]) -> Callable[..., None]:
+    """Return what has the current stream do something."""
+    return lambda *arguments: device.current.work.append(Work(None, lambda: now(*arguments)))
 
 
 @pytest.mark.parametrize("order", [BY_CHANCE, *FIRST])
@@ -147,3 +158,52 @@ def test_a_batch_is_copied_while_the_step_before_is_under_way(monkeypatch: pytes
         device.do_something()
     assert torch.equal(copied.floats, batch.floats)
     assert device.streams[0].work[0].after is never
+
+
+@pytest.fixture(scope="module")
+def ring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ring]:
+    made = Ring.create(tmp_path_factory.mktemp("ring") / "ring", FORMAT, SIZE, run="test")
+    fill(Sampler(made), 5)
+    yield made
+    made.close()
+
+
+def write_all_again(ring: Ring, rng: np.random.Generator) -> int:
+    """Put other pictures into all rows of a ring; return their generation."""
+    generation = int(ring._files.generations.max()) + 2
+    ring._files.generations[:] = generation
+    frames = ring.column("frame")
+    frames[:] = rng.integers(0, 256, frames.shape, dtype=np.uint8)
+    return generation
+
+
+@pytest.mark.parametrize("order", [BY_CHANCE, *FIRST])
+@pytest.mark.parametrize("buffers", [1, 2, 3])
+@pytest.mark.parametrize("augmentation", [AugmentationSettings(), AugmentationSettings(shift_pixels=2)])
+def test_pictures_that_stay_are_written_and_read_in_the_order_of_the_batches(
+    order: str, buffers: int, augmentation: AugmentationSettings, ring: Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same few places are used by all batches, and get other pictures every third time."""
+    cpu, device, rng = torch.device("cpu"), Device(order, seed=buffers), np.random.default_rng(buffers)
+    recipe = BatchRecipe(7, OBSERVATION, frame_stack=2, augmentation=augmentation)
+    gathers = BatchBuilder(recipe, ring)
+    keeps = BatchBuilder(recipe, ring, buffers=buffers, pictures_on=cpu)
+    rows, expected = np.flatnonzero(ring.column("steps_to_end")[:60])[:19], list[torch.Tensor]()
+    install(device, monkeypatch)
+    copies, seen = DeviceCopies(cpu, buffers), list[torch.Tensor]()
+    for number in range(BATCHES):
+        generation = write_all_again(ring, rng) if number % 3 == 0 else int(ring._files.generations[0])
+        draw = Draw.of(rng.choice(rows, (1, 7)), np.full((1, 7), generation))
+        (gathered,), (kept,) = (builder.batches(draw, VALUATION) for builder in (gathers, keeps))
+        expected.append(torch.stack([gathered.frames, gathered.next_frames]))
+        device.go_on(3)
+        copied = copies.take(kept)
+        assert kept.frames is None
+        device.streams[0].work.append(
+            Work(None, lambda copied=copied: seen.append(torch.stack([copied.frames, copied.next_frames])))
+        )
+        device.go_on(3)
+    while any(stream.work for stream in device.streams):
+        device.do_something()
+    assert all(torch.equal(*pair) for pair in zip(expected, seen, strict=True))
+    assert keeps.device_pictures.copied < 2 * 7 * BATCHES

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import torch
 
+from learner.device_copies import DeviceCopies
 from learner.report import summarise
+from tests.experience.races import FORMAT, OBSERVATION
+from tests.experience.test_batches import BATCH, SIZE, VALUATION, fill
 from tests.iqn.networks import SMALL, small_io, small_network
 from tests.iqn.test_policy import FRAME, SEEN
 from tests.learner.drawn import SETTINGS, drawn, update_of
 from tests.learner.test_update import VARIANTS
 from tmrl_ray.config.learner import TargetSettings
 from tmrl_ray.config.pretrained import ImitationSettings
+from tmrl_ray.config.replay import AugmentationSettings
+from tmrl_ray.experience.batch_builder import BatchBuilder, BatchRecipe
+from tmrl_ray.experience.ring import Ring
+from tmrl_ray.experience.sampling import Sampler
 from tmrl_ray.iqn.policy import IQNPolicy
 
 pytestmark = [
@@ -99,3 +107,29 @@ def test_a_compiled_step_learns_as_an_eager_one_does() -> None:
         reports = [each.step(drawn(seed=seed).to(CUDA), env_steps=seed) for each in (compiled, eager)]
     assert compiled.compiled
     assert torch.allclose(reports[0].td_errors, reports[1].td_errors, atol=0.05)
+
+
+@pytest.mark.parametrize("shift_pixels", [0, 2])
+def test_pictures_that_stay_arrive_without_a_wait_for_the_device(
+    shift_pixels: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    ring = Ring.create(tmp_path / "ring", FORMAT, SIZE, run="test")
+    sampler = Sampler(ring)
+    fill(sampler)
+    augmentation = AugmentationSettings(shift_pixels=shift_pixels, mirror_share=0.5)
+    recipe = BatchRecipe(BATCH, OBSERVATION, frame_stack=2, augmentation=augmentation)
+    gathers, keeps = BatchBuilder(recipe, ring), BatchBuilder(recipe, ring, pinned=True, pictures_on=CUDA)
+    copies, seen, expected = DeviceCopies(CUDA, keeps.buffers), list[torch.Tensor](), list[torch.Tensor]()
+    for number in range(3):
+        if number == 1:  # kernels are loaded, and memory is taken, with waits
+            request.getfixturevalue("no_waiting")
+        draw = sampler.draw(9, BATCH)
+        assert draw is not None
+        expected += [torch.stack([each.frames, each.next_frames]) for each in gathers.batches(draw, VALUATION)]
+        for batch in keeps.batches(draw, VALUATION):
+            copied = copies.take(batch)
+            torch.cuda._sleep(5_000_000)
+            seen.append(torch.stack([copied.frames, copied.next_frames]))
+    torch.cuda.set_sync_debug_mode("default")
+    assert all(torch.equal(there.cpu(), here) for there, here in zip(seen, expected, strict=True))
+    ring.close()

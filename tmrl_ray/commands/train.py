@@ -15,6 +15,7 @@ from tmrl_ray.commands.command import ReadableFile, command, needs_training
 from tmrl_ray.commands.output import COMPILING, against, clock, explain_delay, note, print_facts
 
 if TYPE_CHECKING:
+    from actors.buffer_rings import BufferSetup
     from tmrl_ray.cluster import ClusterRun
     from tmrl_ray.config.run import RunConfig
     from tmrl_ray.control import Control
@@ -72,7 +73,7 @@ def train(  # noqa: PLR0913 - the options of a command
         raise click.UsageError("--serial uses no cluster: leave out --address")
     config = load_config(file, overrides)
     with needs_training():
-        from tmrl_ray.training import Training
+        from tmrl_ray.training import Training, device_of
 
         training = Training.of(config)
         if dry_run:
@@ -80,6 +81,8 @@ def train(  # noqa: PLR0913 - the options of a command
             return
         if start != "resume":
             training.check_pretrained()
+        if config.learner.pictures_on_device:
+            training.pictures_on(device_of(config.training.device))  # before there is a folder of the run
         _train(training, address, start or "new", checkpoint, serial=serial)
 
 
@@ -106,8 +109,7 @@ def _train(training: Training, address: str | None, start: str, checkpoint: str 
             resumed += "; it has no checkpoint yet, so that its networks begin anew"
         click.echo(f"run:         {run.path}{resumed}")
         click.echo(f"TensorBoard: tensorboard --logdir {config.run.folder}")
-        bill = training.buffer_setup(run.uuid, run.path, check=False).memory_bill()
-        click.echo(f"memory of the experience:\n{indent(bill.table(largest=_NAMED), '  ')}")
+        _print_memory(training, training.buffer_setup(run.uuid, run.path, check=False), largest=_NAMED)
         if serial:
             _in_one_process(training, run, store, saved)
         elif session is not None:
@@ -231,7 +233,7 @@ def _print_plan(training: Training, *, serial: bool) -> None:
     config = training.config
     click.echo(to_yaml(config))
     network = build_network(config.network, training.io, seed=0)
-    bill = training.buffer_setup("dry-run", config.run.folder / config.run.name, check=False).memory_bill()
+    setup = training.buffer_setup("dry-run", config.run.folder / config.run.name, check=False)
     print_facts(
         {
             "parameters": f"{sum(each.numel() for each in network.parameters()):,}",
@@ -240,9 +242,17 @@ def _print_plan(training: Training, *, serial: bool) -> None:
             "run": config.run.folder / config.run.name,
         }
     )
-    click.echo(f"memory of the experience:\n{bill.table()}")
+    _print_memory(training, setup)
     if not serial:
         _print_resources(training)
+
+
+def _print_memory(training: Training, setup: BufferSetup, *, largest: int | None = None) -> None:
+    from tmrl_ray.experience.memory import MIB
+
+    click.echo(f"memory of the experience:\n{indent(setup.memory_bill().table(largest), '  ')}")
+    if training.config.learner.pictures_on_device:
+        click.echo(f"memory of the GPU for pictures of the experience: {setup.picture_bytes / MIB:,.1f} MiB")
 
 
 def _print_resources(training: Training) -> None:

@@ -182,6 +182,10 @@ class LearnerSettings(Settings):
     """Batches of which the rows are asked for at once; each question costs a round trip to the replay buffer."""
     draw_ahead: bool = True
     """Ask for the next rows before learning from the present ones, so that nobody waits for the answer."""
+    pictures_on_device: bool = False
+    """Keep the pictures of the experience and the demonstrations on the GPU, each copied there when it is first drawn
+    and not with every batch. A row takes height times width bytes: 0.8 GB for 200,000 of 64x64. There are the rows of
+    the largest of ``replay.windows``, and some more; --dry-run says what they take."""
     publish_every: PositiveInt = 20
     """Updates between two publications of weights. At the batch size and samples per insert of the defaults that is
     once in 320 env steps, and 3 of 18 remote calls in 1,000 env steps."""

@@ -62,6 +62,16 @@ class RunConfig(Settings):
     """Who drives where no agent does."""
 
     @model_validator(mode="after")
+    def _has_pictures_for_a_device(self) -> Self:
+        if not self.learner.pictures_on_device:
+            return self
+        if self.game.frame_size is None:
+            raise ValueError("learner.pictures_on_device: there are no pictures, game.frame_size is null")
+        if self.training.device == "cpu":
+            raise ValueError("learner.pictures_on_device is for a learner on a GPU, and training.device is cpu")
+        return self
+
+    @model_validator(mode="after")
     def _imitates_somebody(self) -> Self:
         if self.learner.imitation is not None and self.replay.demonstrations is None:
             raise ValueError(

@@ -15,17 +15,19 @@ Shape letters: N batches in a draw, B batch, C stacked frames, H W pixels, F flo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from copy import copy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from tmrl_ray.config.replay import AugmentationSettings, ShapingSettings
 from tmrl_ray.errors import InvalidInputError
-from tmrl_ray.experience.augment import draw_shifts, mirror_in_place, shift_frames
+from tmrl_ray.experience.augment import draw_shifts
 from tmrl_ray.experience.batches import NO_EXPERT, Arrays, Batch, BatchBuffer
+from tmrl_ray.experience.device_pictures import DevicePictures, OrderedBatch, PictureOrder
+from tmrl_ray.experience.gathered_pictures import GatheredPictures, Pictures
 from tmrl_ray.experience.ring_reader import RingReader
 from tmrl_ray.experience.sampling import Draw
 from tmrl_ray.experience.transitions import TransitionRules, Transitions, Valuation, read_transitions
@@ -68,6 +70,14 @@ class _Part:
     of_expert: bool
 
 
+class _Memory(NamedTuple):
+    """What one batch is put into."""
+
+    batch: Batch
+    arrays: Arrays
+    pictures: Pictures | None
+
+
 class BatchBuilder:
     """Turns draws into batches.
 
@@ -78,6 +88,7 @@ class BatchBuilder:
         seed: of clocks and augmentation.
         buffers: how many batches are valid at once: a batch may be used until so many less one came after it.
         pinned: put batches where a CUDA device can copy from by itself.
+        pictures_on: the device on which pictures stay, see ``device_pictures``; None: each batch brings its own.
 
     Raises:
         InvalidInputError: the chunks of a ring do not reach as far as the recipe asks.
@@ -92,6 +103,7 @@ class BatchBuilder:
         seed: int = 0,
         buffers: int = 3,
         pinned: bool = False,
+        pictures_on: torch.device | None = None,
     ) -> None:
         self.recipe = recipe
         self.torn_rows = 0
@@ -104,24 +116,15 @@ class BatchBuilder:
             if ring is not None:
                 _check_reach(recipe, ring)
         self._rng = np.random.default_rng(seed)
-        layout = experience.format.layout
-        stack = (recipe.frame_stack, *layout["frame"].shape) if "frame" in layout else None
-        self._buffers = [
-            BatchBuffer(
-                recipe.batch_size,
-                stack,  # type: ignore[arg-type]
-                recipe.observation.size,
-                experts=demonstrations is not None,
-                pinned=pinned,
-            )
-            for _ in range(buffers)
-        ]
-        self._next_buffer = 0
+        has_pictures = "frame" in experience.format.layout
+        self.device_pictures: DevicePictures | None = None
+        """That stay on a device; None: none do."""
+        if has_pictures and pictures_on is not None:
+            self.device_pictures = DevicePictures(pictures_on, *self._rings())
+        self._shifts_pictures = has_pictures and recipe.augmentation.shift_pixels > 0
+        self._memory = self._reserve(buffers, pinned=pinned)
+        self._next_memory = 0
         self._mirror = FloatsMirror(recipe.observation)
-        self._shifted_from: tuple[Bytes, Bytes] | None = None
-        if stack is not None and recipe.augmentation.shift_pixels:
-            shape = (recipe.batch_size, *stack)
-            self._shifted_from = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
 
     @property
     def ring_uuid(self) -> str:
@@ -136,11 +139,13 @@ class BatchBuilder:
         """
         _check_reach(self.recipe, experience)
         self._experience = experience
+        if self.device_pictures is not None:
+            self.device_pictures.attach(*self._rings())
 
     @property
     def buffers(self) -> int:
         """How many batches are valid at once."""
-        return len(self._buffers)
+        return len(self._memory)
 
     def batches(
         self, draw: Draw, valuation: Valuation, *, demonstrations: Draw | None = None, augment: bool = True
@@ -158,19 +163,19 @@ class BatchBuilder:
         """
         parts = self._parts(draw, demonstrations, valuation)
         for number in range(draw.shape[0]):
-            buffer = self._buffers[self._next_buffer]
-            arrays = buffer.arrays
-            seen = self._unshifted(arrays) if augment and self._shifted_from else arrays
+            memory = self._memory[self._next_memory]
+            if memory.pictures is not None:
+                memory.pictures.begin(shifted=augment and self._shifts_pictures)
             for part in parts:
-                self._gather(part, number, seen, valuation)
-            if not all([self._replace_torn(part, number, seen) for part in parts]):
+                self._gather(part, number, memory, valuation)
+            if not all([self._replace_torn(part, number, memory) for part in parts]):
                 self.lost_batches += 1
                 continue
             if augment:
-                self._augment(seen, arrays)
-            self._name_experts(parts, arrays)
-            self._next_buffer = (self._next_buffer + 1) % len(self._buffers)
-            yield buffer.batch
+                self._augment(memory)
+            self._name_experts(parts, memory.arrays)
+            self._next_memory = (self._next_memory + 1) % len(self._memory)
+            yield memory.batch
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs to build the same batches from the same draws."""
@@ -179,6 +184,36 @@ class BatchBuilder:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state_dict`` was taken."""
         self._rng.bit_generator.state = state["rng"]
+
+    def _rings(self) -> list[RingReader]:
+        return [ring for ring in (self._experience, self._demonstrations) if ring is not None]
+
+    def _reserve(self, buffers: int, *, pinned: bool) -> list[_Memory]:
+        """Return the memory of batches that are valid at once."""
+        recipe, layout, on_device = self.recipe, self._experience.format.layout, self.device_pictures
+        stack = (recipe.frame_stack, *layout["frame"].shape) if "frame" in layout else None
+        unshifted: tuple[Bytes, Bytes] | None = None
+        if stack is not None and self._shifts_pictures and on_device is None:
+            shape = (recipe.batch_size, *stack)
+            unshifted = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+        memory = []
+        for _ in range(buffers):
+            buffer = BatchBuffer(
+                recipe.batch_size,
+                stack if on_device is None else None,  # type: ignore[arg-type]
+                recipe.observation.size,
+                experts=self._demonstrations is not None,
+                pinned=pinned,
+            )
+            batch = buffer.batch
+            pictures: PictureOrder | GatheredPictures | None = None
+            if on_device is not None:
+                pictures = PictureOrder(on_device, recipe.batch_size, recipe.frame_stack, pinned=pinned)
+                batch = OrderedBatch(**vars(batch), order=pictures)
+            elif batch.frames is not None and batch.next_frames is not None:
+                pictures = GatheredPictures(batch.frames, batch.next_frames, unshifted)
+            memory.append(_Memory(batch, buffer.arrays, pictures))
+        return memory
 
     def _parts(self, draw: Draw, demonstrations: Draw | None, valuation: Valuation) -> list[_Part]:
         parts, begin = [], 0
@@ -199,18 +234,16 @@ class BatchBuilder:
             raise InvalidInputError(f"draws of {begin} samples for batches of {self.recipe.batch_size}")
         return parts
 
-    def _gather(self, part: _Part, number: int, arrays: Arrays, valuation: Valuation) -> None:
+    def _gather(self, part: _Part, number: int, memory: _Memory, valuation: Valuation) -> None:
         """Copy the samples of one part of one batch."""
         size = part.stop - part.begin
         samples = slice(number * size, (number + 1) * size)
         into = slice(part.begin, part.stop)
-        moves = part.transitions.part(samples)
-        if arrays.frames is not None and arrays.next_frames is not None:
-            steps = moves.next_rows - moves.rows
-            part.ring.take("frame", self._stacked(moves.rows, moves.step_in_race), arrays.frames[into])
-            part.ring.take(
-                "frame", self._stacked(moves.next_rows, moves.step_in_race + steps), arrays.next_frames[into]
-            )
+        moves, arrays = part.transitions.part(samples), memory.arrays
+        if memory.pictures is not None:
+            next_step = moves.step_in_race + moves.next_rows - moves.rows
+            rows = self._stacked(moves.rows, moves.step_in_race), self._stacked(moves.next_rows, next_step)
+            memory.pictures.gather(part.ring, rows, into)
         part.ring.take("floats", moves.rows, arrays.floats[into])
         part.ring.take("floats", moves.next_rows, arrays.next_floats[into])
         clock = self.recipe.observation.clock.start
@@ -243,7 +276,7 @@ class BatchBuilder:
         after = potential(next_floats, layout, ahead_weight=ahead_weight)
         return shaping(before, after, discounts)
 
-    def _replace_torn(self, part: _Part, number: int, arrays: Arrays) -> bool:
+    def _replace_torn(self, part: _Part, number: int, memory: _Memory) -> bool:
         """Replace samples that were overwritten meanwhile; return whether there was anything to replace them by."""
         size = part.stop - part.begin
         intact = part.ring.intact(part.span[number * size : (number + 1) * size], part.generations[number])
@@ -253,29 +286,22 @@ class BatchBuilder:
         self.torn_rows += len(torn)
         if not len(whole):
             return False
-        arrays.repeat(part.begin + torn, part.begin + self._rng.choice(whole, len(torn)))
+        torn, instead = part.begin + torn, part.begin + self._rng.choice(whole, len(torn))
+        memory.arrays.repeat(torn, instead)
+        if memory.pictures is not None:
+            memory.pictures.repeat(torn, instead)
         return True
 
-    def _unshifted(self, arrays: Arrays) -> Arrays:
-        """Return these arrays with other ones for the pictures, which are shifted from there."""
-        seen = copy(arrays)
-        seen.frames, seen.next_frames = self._shifted_from or (None, None)
-        return seen
-
-    def _augment(self, seen: Arrays, arrays: Arrays) -> None:
-        """Shift and mirror what was ``seen`` into ``arrays``; both share all but pictures that are to be shifted."""
-        settings = self.recipe.augmentation
-        size = self.recipe.batch_size
-        if seen is not arrays:
-            shifts = draw_shifts(self._rng, size, settings.shift_pixels)
-            for source, frames in ((seen.frames, arrays.frames), (seen.next_frames, arrays.next_frames)):
-                if source is not None and frames is not None:
-                    shift_frames(source, shifts, frames)
+    def _augment(self, memory: _Memory) -> None:
+        """Shift the pictures, and mirror samples in all that they have."""
+        settings, arrays, size = self.recipe.augmentation, memory.arrays, self.recipe.batch_size
+        shifts = draw_shifts(self._rng, size, settings.shift_pixels) if self._shifts_pictures else None
+        mirrored = np.empty(0, np.int64)
         if settings.mirror_share:
             mirrored = np.flatnonzero(self._rng.random(size) < settings.mirror_share)
-            for frames in (arrays.frames, arrays.next_frames):
-                if frames is not None:
-                    mirror_in_place(frames, mirrored)
+        if memory.pictures is not None:
+            memory.pictures.augment(shifts, mirrored)
+        if len(mirrored):
             for floats in (arrays.floats, arrays.next_floats):
                 floats[mirrored] = self._mirror(floats[mirrored])
             arrays.actions[mirrored] = MIRRORED[arrays.actions[mirrored]]

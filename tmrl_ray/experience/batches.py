@@ -6,7 +6,6 @@ Shape letters: B batch, C stacked frames, H W pixels, F floats.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -54,11 +53,13 @@ class Batch:
     def tensors(self) -> dict[str, Tensor]:
         """Return what there is, by name."""
         named = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: tensor for name, tensor in named.items() if tensor is not None}
+        return {name: tensor for name, tensor in named.items() if isinstance(tensor, Tensor)}
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on ``device``; nobody waits for a copy from pinned memory."""
-        return replace(self, **{name: each.to(device, non_blocking=True) for name, each in self.tensors().items()})
+        memory = self.empty_like(device)
+        self.copy_into(memory)
+        return memory
 
     def empty_like(self, device: torch.device) -> Batch:
         """Return memory on ``device`` for batches of this size."""
@@ -107,11 +108,9 @@ class BatchBuffer:
 
 
 class Arrays:
-    """The tensors of a batch as arrays that share their memory."""
+    """The tensors of a batch but its pictures, as arrays that share their memory."""
 
     def __init__(self, batch: Batch) -> None:
-        self.frames: NDArray[np.uint8] | None = _array(batch.frames)
-        self.next_frames: NDArray[np.uint8] | None = _array(batch.next_frames)
         self.floats: NDArray[np.float32] = batch.floats.numpy()
         self.next_floats: NDArray[np.float32] = batch.next_floats.numpy()
         self.actions: NDArray[np.int64] = batch.actions.numpy()
@@ -122,14 +121,11 @@ class Arrays:
         self.generations: NDArray[np.int64] = batch.generations.numpy()
         self.clock: NDArray[np.float32] = batch.clock.numpy()
         self.policy_versions: NDArray[np.int64] = batch.policy_versions.numpy()
-        self.expert_actions: NDArray[np.int64] | None = _array(batch.expert_actions)
+        experts = batch.expert_actions
+        self.expert_actions: NDArray[np.int64] | None = None if experts is None else experts.numpy()
 
     def repeat(self, torn: NDArray[np.int64], instead: NDArray[np.int64]) -> None:
         """Put the samples ``instead`` (U,) in the place of the samples ``torn`` (U,)."""
         for array in vars(self).values():
             if array is not None:
                 array[torn] = array[instead]
-
-
-def _array(tensor: Tensor | None) -> Any:
-    return None if tensor is None else tensor.numpy()
