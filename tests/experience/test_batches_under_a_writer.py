@@ -95,6 +95,6 @@ def test_no_batch_has_a_torn_sample(pictures_on: torch.device | None, tmp_path: 
     finally:
         owned.remove()
     assert json.loads(report)["appends"] > 100
-    assert batches > 100
+    assert batches > 10
     assert broken == 0
     assert builder.torn_rows > 0
