@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tmrl_ray.config.network import NetworkSettings
 from tmrl_ray.config.pretrain import StageSettings
@@ -102,7 +103,10 @@ class StackEncoder(nn.Module):
 
 
 def load_encoder(encoder: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Give an encoder the weights of another one; one of several pictures becomes one of a single one by their mean.
+    """Give an encoder the weights of another one.
+
+    One of several pictures becomes one of a single one by their mean. One of a single picture sees, in a stack, at
+    first the newest alone, and as it did before; the weights of the others are zero, and learn.
 
     Args:
         encoder: that of the network.
@@ -116,8 +120,12 @@ def load_encoder(encoder: nn.Module, tensors: Mapping[str, Tensor], source: str)
     wanted = encoder.state_dict()
     first = next(iter(wanted))
     given = weights.get(first)
-    if given is not None and given.dim() == 4 and wanted[first].shape[1] == 1 < given.shape[1]:
-        weights[first] = given.mean(dim=1, keepdim=True)
+    if given is not None and given.dim() == 4:
+        if wanted[first].shape[1] == 1 < given.shape[1]:
+            weights[first] = given.mean(dim=1, keepdim=True)
+        elif given.shape[1] == 1 < wanted[first].shape[1]:
+            older = wanted[first].shape[1] - 1
+            weights[first] = functional.pad(given, (0, 0, 0, 0, older, 0))
     check_fit(weights, wanted, source)
     encoder.load_state_dict(weights)
 

@@ -114,6 +114,13 @@ def test_several_channels_become_their_mean() -> None:
     assert torch.equal(one[2].weight, many[2].weight)
 
 
+def test_an_encoder_of_one_picture_begins_with_the_newest_of_a_stack() -> None:
+    one, many = encoder_of(1), encoder_of(3)
+    load_encoder(many, {f"encoder.{name}": each for name, each in one.state_dict().items()}, "there")
+    pixels = normalise(FRAMES, "iqn")
+    torch.testing.assert_close(many(pixels), one(pixels[:, -1:]))
+
+
 def test_an_encoder_that_does_not_fit_is_refused_with_every_difference() -> None:
     tensors = {f"encoder.{name}": each for name, each in encoder_of(1).state_dict().items()}
     tensors["encoder.2.weight"] = tensors["encoder.2.weight"][:, :5]

@@ -226,7 +226,8 @@ class BCConfig(StageSettings):
     """Classes. 12: the agent's actions. 9: steering by what the pedals do (drive, coast, brake). 27: steering,
     accelerator and brake in three steps each, of which keys use the outer ones."""
     encoder_init_path: Path | None = None
-    """Artifact of a visual stage, or an encoder.pt of the reference, of which the encoder is taken."""
+    """Artifact of a visual stage, or an encoder.pt of the reference, of which the encoder is taken. One of a single
+    picture sees, in a stack, the newest alone until it learns to use the others."""
     bc_resume_run_dir: Path | None = None
     """Artifact of a bc stage that this one fine-tunes; heads for offsets that it has not start as its first one."""
     use_floats: bool = False
