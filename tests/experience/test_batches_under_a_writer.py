@@ -81,20 +81,20 @@ def test_no_batch_has_a_torn_sample(pictures_on: torch.device | None, tmp_path: 
         recipe = BatchRecipe(BATCH, OBSERVATION, rules=TransitionRules(n_steps=1))
         builder = BatchBuilder(recipe, ring, pictures_on=pictures_on)
         valuation = Valuation(0.99, weight_vector(RewardSettings()))
-        writer = start("write", owned.directory, SECONDS)
         batches = broken = 0
-        while writer.poll() is None:
-            drawn = draw_near_the_writer(ring, rng)
-            if drawn is None:
-                time.sleep(0.01)
-                continue
-            for batch in builder.batches(drawn[0], valuation):
-                batches += 1
-                broken += broken_samples(batch if pictures_on is None else batch.to(pictures_on), drawn[1])
-        report, _ = writer.communicate(timeout=60)
+        while batches <= 100:  # on a busy machine a writer may have ended before
+            writer = start("write", owned.directory, SECONDS)
+            while writer.poll() is None:
+                drawn = draw_near_the_writer(ring, rng)
+                if drawn is None:
+                    time.sleep(0.01)
+                    continue
+                for batch in builder.batches(drawn[0], valuation):
+                    batches += 1
+                    broken += broken_samples(batch if pictures_on is None else batch.to(pictures_on), drawn[1])
+            report, _ = writer.communicate(timeout=60)
+            assert json.loads(report)["appends"] > 100
     finally:
         owned.remove()
-    assert json.loads(report)["appends"] > 100
-    assert batches > 10
     assert broken == 0
     assert builder.torn_rows > 0

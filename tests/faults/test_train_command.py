@@ -91,6 +91,7 @@ def test_row_36_a_run_that_is_told_to_stop_leaves_nothing_behind_and_resumes(
         eventually(lambda: command.has_learned(driver, 20), within_s=2 * PATIENCE_S)
         eventually(lambda: len(command.games()) == 2)  # the evaluator's may be started after the first updates
         members = [process for game in command.games() for process in game.members()]
+        assert len(members) >= 2
         recovery.begin()
         driver.send_signal(number)
         assert driver.wait(PATIENCE_S) == 0, command.said()
