@@ -22,6 +22,17 @@ def interrupts_reach_children() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute with one thread: what is small only loses by several, which wait for cores that others use."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with real files of the game (``TMRL_TEST_DATA``); tests that need it are skipped without it."""

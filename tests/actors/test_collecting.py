@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from safetensors.torch import save
 
 from actors.buffer_rings import BufferSetup
@@ -49,13 +47,7 @@ SCALE = normalisation_of(OBSERVATION, decision_period_ms=50, spacing_m=0.5)
 IO = NetworkIO(SIZE, SCALE.mean, SCALE.std, ACTION_COUNT)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small only lose by threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Line:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -61,15 +60,7 @@ def broken_samples(batch: Batch, told: dict[int, int]) -> int:
     return int((~whole).sum())
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Threads of a copy that wait for each other's cores, of which the writer has one, cost most of the batches."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("pictures_on", [None, torch.device("cpu")])
 def test_no_batch_has_a_torn_sample(pictures_on: torch.device | None, tmp_path: Path) -> None:
     size = RingSize(capacity_rows=3 * MAX_CORE_ROWS, chunk_rows=MAX_CORE_ROWS, guard_rows=0)
